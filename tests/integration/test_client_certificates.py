@@ -1,4 +1,4 @@
-"""Mutual TLS: an endpoint that wants to know its clients is shown the certificate that is its own."""
+"""Mutual TLS: an endpoint gets the client certificate that is configured for it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from delivery.ledger.records import endpoints
 from delivery.services.endpoints import store
 from delivery.services.endpoints.identity import with_identity
 from retries.outcome import Delivered, Fault, Unreachable
-from tests.integration.test_dispatch import deliver, read_delivery_with_attempts
-from tests.integration.test_transport_tls import GUARD, NOW, PATIENT, loopback, trusting
+from tests.integration.test_dispatch import deliver, load_attempts
+from tests.integration.test_transport_tls import GUARD, NOW, PATIENT, loopback, make_transport
 from tests.support import ledger_builders as build
 from tests.support.fake_proxies import FakeProxy, run_proxy
 from tests.support.in_process_worker import WorkerSpec, run_worker
@@ -53,8 +53,8 @@ def identity(name: str, *, of: CertificateAuthority = CLIENTS) -> ClientIdentity
     return parse_identity(*of.make_client_certificate(name, until=now + timedelta(days=9)), now=now)
 
 
-def noting(seen: list[str]) -> Callable[[Conversation], Awaitable[None]]:
-    """Answer well, and note under which name each request was made."""
+def record_clients(seen: list[str]) -> Callable[[Conversation], Awaitable[None]]:
+    """Answer 200, and record the client name of each request."""
 
     async def talk(conversation: Conversation) -> None:
         shown = conversation.writer.get_extra_info("peercert") or {}
@@ -67,34 +67,37 @@ def noting(seen: list[str]) -> Callable[[Conversation], Awaitable[None]]:
     return talk
 
 
-async def ask(transport: Transport, receiver: Receiver, who: ClientIdentity | None) -> Exchange:
+async def send(transport: Transport, receiver: Receiver, who: ClientIdentity | None) -> Exchange:
     request = httpx.Request("POST", receiver.url(host="a.example"), content=b"{}")
     return await transport.send(request, PATIENT, now=NOW, identity=who)
 
 
-async def test_each_is_shown_its_own_and_no_connection_is_shared_between_two() -> None:
+async def test_each_identity_has_its_own_connections() -> None:
     seen: list[str] = []
     ada, bob = identity("ada"), identity("bob")
-    async with trusting(SERVERS) as transport, run_receiver(noting(seen), tls=WANTS_ONE) as receiver:
-        came = [await ask(transport, receiver, who) for who in (ada, bob, ada, bob)]
+    async with (
+        make_transport(SERVERS) as transport,
+        run_receiver(record_clients(seen), tls=WANTS_ONE) as receiver,
+    ):
+        came = [await send(transport, receiver, who) for who in (ada, bob, ada, bob)]
     assert [one.outcome for one in came] == [Delivered(200)] * 4
     assert [one.reused for one in came] == [False, False, True, True]
     assert seen == ["ada", "bob", "ada", "bob"]
 
 
 @contextmanager
-def refusing() -> Iterator[Receiver]:
-    """A receiver that says in a TLS alert why it takes nobody. (asyncio's servers close without a word.)"""
+def refuse_clients() -> Iterator[Receiver]:
+    """A receiver that refuses clients with a TLS alert. (asyncio's servers close without one.)"""
 
     def run(listener: socket.socket) -> None:
-        with suppress(OSError):  # its listener is closed in the end
+        with suppress(OSError):  # its listener is closed at the end
             while True:
                 came, _ = listener.accept()
                 with WANTS_ONE.wrap_socket(came, server_side=True, do_handshake_on_connect=False) as one:
                     try:
                         one.do_handshake()
                     except ssl.SSLError:
-                        # What has come is read before it closes: else a reset may overtake the alert.
+                        # Read before closing: otherwise a reset may overtake the alert.
                         one.shutdown(socket.SHUT_WR)
                         while socket.socket.recv(one, 65_536):
                             pass
@@ -115,19 +118,19 @@ def refusing() -> Iterator[Receiver]:
 async def test_missing_or_unknown_client_certificate_reports_the_tls_error(
     who: ClientIdentity | None, why: str
 ) -> None:
-    async with trusting(SERVERS) as transport:
-        with refusing() as receiver:
-            exchange = await ask(transport, receiver, who)
+    async with make_transport(SERVERS) as transport:
+        with refuse_clients() as receiver:
+            exchange = await send(transport, receiver, who)
     assert isinstance(exchange.outcome, Unreachable)
     assert exchange.outcome.kind is Fault.TLS
     assert why in exchange.outcome.detail.lower().replace("_", " ")
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_it_is_shown_through_a_proxy_too(scheme: str) -> None:
+async def test_it_is_presented_through_a_proxy(scheme: str) -> None:
     seen: list[str] = []
     async with (
-        run_receiver(noting(seen), tls=WANTS_ONE) as receiver,
+        run_receiver(record_clients(seen), tls=WANTS_ONE) as receiver,
         run_proxy(FakeProxy(scheme)) as proxy,
     ):
         transport = Transport(
@@ -136,18 +139,16 @@ async def test_it_is_shown_through_a_proxy_too(scheme: str) -> None:
             lookup=loopback,
             proxy=Proxy.parse(proxy.url()),
         )
-        exchange = await ask(transport, receiver, identity("ada"))
+        exchange = await send(transport, receiver, identity("ada"))
         await transport.aclose()
     assert (exchange.outcome, seen) == (Delivered(200), ["ada"])
 
 
-async def test_a_delivery_shows_the_endpoints_certificate_and_after_a_change_the_new_one(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_delivery_presents_the_current_certificate(ledger: Ledger, tenant: TenantId) -> None:
     seen: list[str] = []
     manner = WorkerSpec(tls=lambda: SERVERS.add_trust(create_tls_context()), lookup=loopback)
     async with (
-        run_receiver(noting(seen), tls=WANTS_ONE) as receiver,
+        run_receiver(record_clients(seen), tls=WANTS_ONE) as receiver,
         run_worker(ledger, manner) as dispatcher,
     ):
         wanted = EndpointSpec(receiver.url(host="a.example"), identity=identity("ada"))
@@ -163,17 +164,15 @@ async def test_a_delivery_shows_the_endpoints_certificate_and_after_a_change_the
     assert seen == ["ada", "bob"]
 
 
-async def test_an_endpoint_without_one_that_needs_one_is_told_why_in_the_ledger(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_missing_certificate_is_explained_in_the_ledger(ledger: Ledger, tenant: TenantId) -> None:
     manner = WorkerSpec(tls=lambda: SERVERS.add_trust(create_tls_context()), lookup=loopback)
     async with run_worker(ledger, manner) as dispatcher:
-        with refusing() as receiver:
+        with refuse_clients() as receiver:
             endpoint = await build.create_endpoint(
                 ledger, tenant, EndpointSpec(receiver.url(host="a.example"))
             )
             await build.accept_event(ledger, tenant)
             await deliver(ledger, dispatcher, endpoint)
-    _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+    _, (attempt,) = await load_attempts(ledger, tenant, endpoint)
     assert (attempt.outcome, attempt.decision) == ("unreachable", "retry")
     assert "certificate required" in attempt.detail.lower().replace("_", " ")

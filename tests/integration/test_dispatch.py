@@ -1,4 +1,4 @@
-"""A claim's way through a worker: what goes over the wire, what comes of it, what the ledger then says."""
+"""A claim in a worker: what is sent, what follows from the response, and what the ledger records."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ async def deliver(ledger: Ledger, dispatcher: Dispatcher, endpoint: EndpointId) 
     return sum(started)
 
 
-async def read_delivery_with_attempts(
+async def load_attempts(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> tuple[Delivery, list[Attempt]]:
-    """The one delivery of an endpoint and its attempts, newest first, as the API reads them."""
+    """Load the only delivery of an endpoint and its attempts, newest first, as the API does."""
     (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
     async with ledger.transaction() as tx:
         delivery = await deliveries.read(tx, tenant, delivery_id)
@@ -60,12 +60,12 @@ async def read_delivery_with_attempts(
     return delivery, [each[0] for each in whole if each is not None]
 
 
-def webhook(request: ReceivedRequest) -> object:
-    """What a receiver makes of a request with the library that the specification offers."""
+def verify_webhook(request: ReceivedRequest) -> object:
+    """Verify a request as a receiver does, with the specification's own library."""
     return Webhook(SECRET.reveal()).verify(request.body, request.headers)
 
 
-# ---- what goes out
+# ---- requests
 async def test_a_delivery_is_signed_and_carries_data_byte_for_byte(ledger: Ledger, tenant: TenantId) -> None:
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url("/hook?x=1")))
@@ -74,7 +74,7 @@ async def test_a_delivery_is_signed_and_carries_data_byte_for_byte(ledger: Ledge
     (request,) = receiver.requests
     assert request.request_line == "POST /hook?x=1 HTTP/1.1"
     assert request.body.endswith(b'"data":' + DATA + b"}")
-    assert webhook(request) == json.loads(request.body)
+    assert verify_webhook(request) == json.loads(request.body)
     assert request.headers["webhook-id"] == format_id(Prefix.EVENT, event)
     assert request.headers["content-type"] == "application/json"
     assert request.headers["user-agent"].startswith("Waybill/")
@@ -96,7 +96,7 @@ async def test_event_without_content_is_not_sent(ledger: Ledger, tenant: TenantI
     assert await build.is_schedule_empty(ledger)
 
 
-async def test_what_went_out_and_came_back_is_recorded(ledger: Ledger, tenant: TenantId) -> None:
+async def test_request_and_response_are_recorded(ledger: Ledger, tenant: TenantId) -> None:
     reply = make_response("201 Created", b"\x00\xff thanks", "X-Odd: caf\xe9 \\u0000", "Set-Cookie: a=b")
     async with run_receiver(answer_always(reply)) as receiver, run_worker(ledger) as dispatcher:
         wanted = EndpointSpec(
@@ -106,7 +106,7 @@ async def test_what_went_out_and_came_back_is_recorded(ledger: Ledger, tenant: T
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
     (request,) = receiver.requests
-    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+    delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.SUCCEEDED, 1)
     assert request.headers["authorization"] == "Bearer of secrets"
     shown = {name.lower(): value for name, value in attempt.request_headers.items()}
@@ -127,7 +127,7 @@ async def test_what_went_out_and_came_back_is_recorded(ledger: Ledger, tenant: T
     assert timedelta(0) < timings.first_byte <= timings.total < timedelta(seconds=10)
 
 
-async def test_a_long_answer_is_kept_up_to_the_limit(ledger: Ledger, tenant: TenantId) -> None:
+async def test_a_long_response_is_cut_at_the_limit(ledger: Ledger, tenant: TenantId) -> None:
     manner = WorkerSpec(max_response_bytes=1_000)
     async with (
         run_receiver(answer_always(make_response(body=b"x" * 5_000))) as receiver,
@@ -136,12 +136,12 @@ async def test_a_long_answer_is_kept_up_to_the_limit(ledger: Ledger, tenant: Ten
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+    delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
     assert delivery.status is DeliveryStatus.SUCCEEDED
     assert (attempt.response_body, attempt.response_truncated) == (b"x" * 1_000, True)
 
 
-async def test_while_a_rotation_overlaps_both_secrets_sign(ledger: Ledger, tenant: TenantId) -> None:
+async def test_both_secrets_sign_during_a_rotation(ledger: Ledger, tenant: TenantId) -> None:
     newer = generate_hmac(b"n" * 32)
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
@@ -169,8 +169,8 @@ async def test_a_changed_url_is_used_from_the_next_claim_on(ledger: Ledger, tena
     assert [request.request_line.split()[1] for request in receiver.requests] == ["/old", "/new"]
 
 
-# ---- what comes of it
-async def test_a_refusal_is_tried_again_later_with_one_step_burned(ledger: Ledger, tenant: TenantId) -> None:
+# ---- outcomes
+async def test_a_refusal_is_retried_and_uses_a_step(ledger: Ledger, tenant: TenantId) -> None:
     async with (
         run_receiver(answer_always(make_response("500 Oh No"))) as receiver,
         run_worker(ledger) as dispatcher,
@@ -179,7 +179,7 @@ async def test_a_refusal_is_tried_again_later_with_one_step_burned(ledger: Ledge
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
         assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
-    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+    delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 1)
     assert (attempt.status, attempt.outcome, attempt.decision) == (500, "refused", "retry")
     assert delivery.due_at is not None
@@ -188,9 +188,7 @@ async def test_a_refusal_is_tried_again_later_with_one_step_burned(ledger: Ledge
     assert (await build.read_delivery_state(ledger, delivery.id)).step == 1
 
 
-async def test_every_attempt_has_the_same_id_and_body_and_a_signature_of_its_own_time(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_attempts_share_id_and_body_and_are_signed_anew(ledger: Ledger, tenant: TenantId) -> None:
     async with (
         run_receiver(answer_always(make_response("503 Later"))) as receiver,
         run_worker(ledger) as dispatcher,
@@ -202,15 +200,15 @@ async def test_every_attempt_has_the_same_id_and_body_and_a_signature_of_its_own
             assert await deliver(ledger, dispatcher, endpoint) == 1
     assert len({(request.headers["webhook-id"], request.body) for request in receiver.requests}) == 1
     for request in receiver.requests:
-        webhook(request)
-    delivery, tried = await read_delivery_with_attempts(ledger, tenant, endpoint)
+        verify_webhook(request)
+    delivery, tried = await load_attempts(ledger, tenant, endpoint)
     assert [attempt.number for attempt in tried] == [3, 2, 1]
     assert [attempt.decision for attempt in tried] == ["give_up", "retry", "retry"]
     assert (delivery.status, delivery.reason) == (DeliveryStatus.FAILED, "schedule_spent")
     assert not (await build.read_delivery_state(ledger, delivery.id)).scheduled
 
 
-async def test_an_endpoint_s_own_schedule_is_kept_to(ledger: Ledger, tenant: TenantId) -> None:
+async def test_an_endpoint_s_own_schedule_is_used(ledger: Ledger, tenant: TenantId) -> None:
     async with (
         run_receiver(answer_always(make_response("500 Oh No"))) as receiver,
         run_worker(ledger) as dispatcher,
@@ -219,25 +217,23 @@ async def test_an_endpoint_s_own_schedule_is_kept_to(ledger: Ledger, tenant: Ten
         endpoint = await build.create_endpoint(ledger, tenant, once_only)
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, _ = await read_delivery_with_attempts(ledger, tenant, endpoint)
+    delivery, _ = await load_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.reason) == (DeliveryStatus.FAILED, "schedule_spent")
 
 
-async def test_retry_after_puts_the_next_attempt_off(ledger: Ledger, tenant: TenantId) -> None:
+async def test_retry_after_postpones_the_next_attempt(ledger: Ledger, tenant: TenantId) -> None:
     reply = make_response("429 Slowly", b"", "Retry-After: 600")
     async with run_receiver(answer_always(reply)) as receiver, run_worker(ledger) as dispatcher:
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+    delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
     assert attempt.reason == "retry_after"
     assert delivery.due_at is not None
     assert delivery.due_at - attempt.started_at >= timedelta(seconds=600)
 
 
-async def test_an_endpoint_that_is_gone_is_disabled_and_its_other_deliveries_are_held(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_gone_disables_the_endpoint_and_holds_its_deliveries(ledger: Ledger, tenant: TenantId) -> None:
     async with (
         run_receiver(answer_always(make_response("410 Gone"))) as receiver,
         run_worker(ledger) as dispatcher,
@@ -245,7 +241,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_its_other_deliveries_are
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-        delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+        delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
         await build.accept_event(ledger, tenant)
         assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
     assert (delivery.status, delivery.reason) == (DeliveryStatus.FAILED, "gone")
@@ -255,22 +251,20 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_its_other_deliveries_are
     assert await build.count_rows(ledger, "schedule") == 1
 
 
-async def test_an_endpoint_that_does_not_answer_in_its_time_is_tried_again(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_timeout_is_retried(ledger: Ledger, tenant: TenantId) -> None:
     async with run_receiver(answer_never) as receiver, run_worker(ledger) as dispatcher:
         endpoint = await build.create_endpoint(
             ledger, tenant, EndpointSpec(receiver.url(), timeout=SHORT_DURATION)
         )
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+    delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
     assert delivery.status is DeliveryStatus.PENDING
     assert (attempt.outcome, attempt.reason, attempt.status) == ("timed_out", "timeout", None)
     assert (await build.read_delivery_state(ledger, delivery.id)).step == 1
 
 
-async def test_an_endpoint_that_cannot_be_reached_is_tried_again(ledger: Ledger, tenant: TenantId) -> None:
+async def test_an_unreachable_endpoint_is_retried(ledger: Ledger, tenant: TenantId) -> None:
     with open_trap() as closed:
         port = closed.getsockname()[1]
     async with run_receiver(reset_connection) as receiver, run_worker(ledger) as dispatcher:
@@ -279,24 +273,24 @@ async def test_an_endpoint_that_cannot_be_reached_is_tried_again(ledger: Ledger,
         await build.accept_event(ledger, tenant)
         for endpoint in (refusing, resetting):
             await deliver(ledger, dispatcher, endpoint)
-            delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+            delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
             assert delivery.status is DeliveryStatus.PENDING
             assert (attempt.outcome, attempt.decision) == ("unreachable", "retry")
 
 
-async def test_an_address_that_may_not_be_dialled_is_not_dialled(ledger: Ledger, tenant: TenantId) -> None:
+async def test_a_forbidden_address_is_not_dialled(ledger: Ledger, tenant: TenantId) -> None:
     async with run_worker(ledger) as dispatcher:
         endpoint = await build.create_endpoint(
             ledger, tenant, EndpointSpec("http://169.254.169.254/latest/meta-data")
         )
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+    delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
     assert delivery.status is DeliveryStatus.PENDING
     assert (attempt.outcome, attempt.reason, attempt.status) == ("blocked", "blocked", None)
 
 
-async def test_the_deliveries_of_a_claim_go_their_own_ways(ledger: Ledger, tenant: TenantId) -> None:
+async def test_the_deliveries_of_a_claim_are_independent(ledger: Ledger, tenant: TenantId) -> None:
     async def talk(conversation: Conversation) -> None:
         while True:
             number = json.loads((await conversation.read_request()).body)["data"]
@@ -312,9 +306,7 @@ async def test_the_deliveries_of_a_claim_go_their_own_ways(ledger: Ledger, tenan
     assert await build.count_rows(ledger, "claims") == 0
 
 
-async def test_a_claim_that_is_delivered_twice_by_the_queue_is_sent_once(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_claim_whose_message_comes_twice_is_sent_once(ledger: Ledger, tenant: TenantId) -> None:
     async with (
         run_receiver(answer_always(make_response())) as receiver,
         run_worker(ledger) as one,

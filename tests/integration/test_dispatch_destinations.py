@@ -1,4 +1,4 @@
-"""Destinations that have got into the ledger all the same: each attempt is recorded as blocked, with why."""
+"""Invalid destinations in the ledger: each attempt is recorded as blocked, with the reason."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 STRICT = WorkerSpec(guard=Guard(), lookup=resolve_hostile_name)
 
 
-async def delivered(
+async def deliver(
     ledger: Ledger, tenant: TenantId, endpoints: Sequence[EndpointId], manner: WorkerSpec | None = None
 ) -> Sequence[Row[*tuple[object, ...]]]:
-    """Deliver one event to these endpoints, and give the attempts that were recorded."""
+    """Deliver one event to these endpoints, and return the recorded attempts."""
     await build.accept_event(ledger, tenant)
     async with run_worker(ledger, manner) as dispatcher:
         taken = await build.claim_deliveries(ledger, endpoints, take=1)
@@ -42,8 +42,8 @@ async def delivered(
     )
 
 
-def storable(url: str) -> bool:
-    """Whether PostgreSQL can hold it."""
+def is_storable(url: str) -> bool:
+    """Whether PostgreSQL can store it."""
     return "\0" not in url
 
 
@@ -54,9 +54,9 @@ async def test_stored_internal_destination_is_blocked_at_dispatch(ledger: Ledger
         attacks = {
             await build.create_endpoint(ledger, tenant, EndpointSpec(attack.url(port))): attack
             for attack in CORPUS
-            if storable(attack.url_template)
+            if is_storable(attack.url_template)
         }
-        found = await delivered(ledger, tenant, list(attacks), STRICT)
+        found = await deliver(ledger, tenant, list(attacks), STRICT)
         assert not was_dialled(inside)
     assert {row.endpoint_id for row in found} == attacks.keys()
     for row in found:
@@ -87,7 +87,7 @@ async def test_header_injection_blocks_the_request(ledger: Ledger, tenant: Tenan
         endpoint = await build.create_endpoint(
             ledger, tenant, EndpointSpec(receiver.url(), headers={name: value})
         )
-        (attempt,) = await delivered(ledger, tenant, [endpoint])
+        (attempt,) = await deliver(ledger, tenant, [endpoint])
         assert receiver.connections == 0
     assert attempt.outcome == "blocked"
     assert "cannot be sent" in attempt.detail
@@ -113,7 +113,7 @@ async def test_a_framing_header_in_the_ledger_does_not_reach_the_wire(
         endpoint = await build.create_endpoint(
             ledger, tenant, EndpointSpec(receiver.url(), headers={name: "evil"})
         )
-        (attempt,) = await delivered(ledger, tenant, [endpoint])
+        (attempt,) = await deliver(ledger, tenant, [endpoint])
     assert attempt.outcome == "delivered"
     assert b"evil" not in receiver.requests[0].head
     assert receiver.requests[0].head.lower().count(b"\r\nhost: ") == 1
@@ -129,6 +129,6 @@ async def test_receiver_text_is_sanitized_in_the_ledger(ledger: Ledger, tenant: 
 
     async with run_receiver(odd) as receiver:
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
-        (attempt,) = await delivered(ledger, tenant, [endpoint])
+        (attempt,) = await deliver(ledger, tenant, [endpoint])
     assert attempt.outcome == "unreachable"
     assert attempt.detail.isprintable()

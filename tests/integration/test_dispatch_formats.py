@@ -1,4 +1,4 @@
-"""What really goes out to endpoints with another format, and what is told of it afterwards."""
+"""What is sent to endpoints with another format, and how their attempts are shown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from delivery.services.deliveries import AttemptDetails
     from tests.support.receivers import ReceivedRequest
 
-# What does not survive being read and written again, and is no ASCII.
+# JSON that would change if it were decoded and encoded again, and that is not ASCII.
 DATA = b'{ "n" : 1.10, "n" : 1.10, "who" : "Zo\xc3\xab \\u20ac \xf0\x9f\x98\x80" }'
 CLOUDEVENTS = [PayloadFormat.CLOUDEVENTS_STRUCTURED, PayloadFormat.CLOUDEVENTS_BINARY]
 SHAPES = [(wanted, payload) for wanted in PayloadFormat for payload in PayloadKind]
@@ -47,24 +47,24 @@ async def deliver(ledger: Ledger, dispatcher: Dispatcher, endpoint: EndpointId) 
     await wait_until_idle(dispatcher)
 
 
-async def read_attempt_details(
+async def load_attempts(
     ledger: Ledger, tenant: TenantId, *, origin: EventOrigin = ORIGIN
 ) -> list[AttemptDetails]:
-    """Every attempt, first to last, as a door with these settings tells it."""
+    """Load every attempt, first to last, as the API with these settings shows it."""
     uses = DeliveryService(ledger, clock=clock, default_max_in_flight=9, origin=origin)
     found = await build.fetch_rows(ledger, "select id from attempts order by id")
     return [await uses.read_attempt(tenant, AttemptId(row.id)) for row in found]
 
 
-def verified(request: ReceivedRequest) -> None:
-    """Three verifiers, one of them ours, take the body as it came."""
+def verify_body(request: ReceivedRequest) -> None:
+    """Verify the body as it came, with three verifiers, one of them ours."""
     verify(request.headers, request.body, SECRET, now=clock())
     Svix(SECRET.reveal()).verify(request.body, request.headers)
     Webhook(SECRET.reveal()).verify(request.body, request.headers)
 
 
 def cloudevent(request: ReceivedRequest) -> Any:
-    """The event as the SDK of CloudEvents reads the request."""
+    """Read the event with the CloudEvents SDK."""
     return from_http_event(HTTPMessage(request.headers, request.body))
 
 
@@ -72,9 +72,9 @@ def link(event: EventId) -> str:
     return f"{ORIGIN.base_url}/v1/events/{format_id(Prefix.EVENT, event)}"
 
 
-# ---- what goes out
+# ---- requests
 @pytest.mark.parametrize(("wanted", "payload"), SHAPES)
-async def test_each_shape_is_signed_as_it_is_sent_on_every_attempt_alike(
+async def test_each_format_is_signed_as_sent_on_every_attempt(
     ledger: Ledger, tenant: TenantId, wanted: PayloadFormat, payload: PayloadKind
 ) -> None:
     async with (
@@ -91,14 +91,14 @@ async def test_each_shape_is_signed_as_it_is_sent_on_every_attempt_alike(
     assert len({(one.headers["webhook-id"], one.body) for one in receiver.requests}) == 1
     assert receiver.requests[0].headers["webhook-id"] == format_id(Prefix.EVENT, event)
     for request in receiver.requests:
-        verified(request)
-    assert [(one.body, one.body_unavailable) for one in await read_attempt_details(ledger, tenant)] == [
+        verify_body(request)
+    assert [(one.body, one.body_unavailable) for one in await load_attempts(ledger, tenant)] == [
         (request.body, None) for request in receiver.requests
     ]
 
 
 @pytest.mark.parametrize("wanted", CLOUDEVENTS)
-async def test_the_sdk_of_cloudevents_reads_what_came(
+async def test_the_cloudevents_sdk_reads_the_request(
     ledger: Ledger, tenant: TenantId, wanted: PayloadFormat
 ) -> None:
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
@@ -122,7 +122,7 @@ async def test_the_sdk_of_cloudevents_reads_what_came(
 
 
 @pytest.mark.parametrize("wanted", PayloadFormat)
-async def test_a_thin_event_carries_no_data_and_a_link(
+async def test_a_thin_event_has_a_link_and_no_data(
     ledger: Ledger, tenant: TenantId, wanted: PayloadFormat
 ) -> None:
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
@@ -162,7 +162,7 @@ async def test_one_event_goes_to_each_endpoint_in_its_own_format(ledger: Ledger,
 
 
 @pytest.mark.parametrize("wanted", CLOUDEVENTS)
-async def test_tests_and_what_the_engine_says_itself_go_the_same_way(
+async def test_test_events_and_system_events_have_the_format(
     ledger: Ledger, tenant: TenantId, wanted: PayloadFormat
 ) -> None:
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
@@ -175,7 +175,7 @@ async def test_tests_and_what_the_engine_says_itself_go_the_same_way(
             await system_events.publish_system_events(tx, [entry], now=clock())
         await deliver(ledger, dispatcher, endpoint)
     for request in receiver.requests:
-        verified(request)
+        verify_body(request)
     read = {cloudevent(request).get_type(): cloudevent(request).get_data() for request in receiver.requests}
     assert read.keys() == {"waybill.test", "endpoint.disabled"}
     assert read["waybill.test"] == json.loads(test.data)
@@ -197,10 +197,10 @@ async def test_a_replay_sends_the_same_event_again(
     first, second = receiver.requests
     assert first.body == second.body
     assert cloudevent(first).get_attributes() == cloudevent(second).get_attributes()
-    verified(second)
+    verify_body(second)
 
 
-async def test_headers_of_its_own_do_not_spoil_a_cloudevent(ledger: Ledger, tenant: TenantId) -> None:
+async def test_custom_headers_do_not_spoil_a_cloudevent(ledger: Ledger, tenant: TenantId) -> None:
     old = {"Ce-Id": "mine", "X-Kept": "yes"}
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
         for wanted in PayloadFormat:
@@ -216,8 +216,8 @@ async def test_headers_of_its_own_do_not_spoil_a_cloudevent(ledger: Ledger, tena
     assert cloudevent(binary).get_id() == binary.headers["webhook-id"]
 
 
-# ---- what is told of it
-async def test_a_change_of_the_format_shows_in_each_attempt(ledger: Ledger, tenant: TenantId) -> None:
+# ---- shown attempts
+async def test_each_attempt_shows_its_own_format(ledger: Ledger, tenant: TenantId) -> None:
     async with (
         run_receiver(answer_always(make_response("500 Oh No"))) as receiver,
         run_worker(ledger) as dispatcher,
@@ -234,7 +234,7 @@ async def test_a_change_of_the_format_shows_in_each_attempt(ledger: Ledger, tena
     before, after = receiver.requests
     assert before.headers["webhook-id"] == after.headers["webhook-id"]
     assert before.body != after.body
-    assert [one.body for one in await read_attempt_details(ledger, tenant)] == [before.body, after.body]
+    assert [one.body for one in await load_attempts(ledger, tenant)] == [before.body, after.body]
 
 
 async def test_body_that_cannot_be_rebuilt_is_not_shown(ledger: Ledger, tenant: TenantId) -> None:
@@ -243,10 +243,10 @@ async def test_body_that_cannot_be_rebuilt_is_not_shown(ledger: Ledger, tenant: 
         endpoint = await build.create_endpoint(ledger, tenant, terms)
         event = await build.accept_event(ledger, tenant, data=DATA)
         await deliver(ledger, dispatcher, endpoint)
-    (moved,) = await read_attempt_details(ledger, tenant, origin=EventOrigin("/elsewhere"))
+    (moved,) = await load_attempts(ledger, tenant, origin=EventOrigin("/elsewhere"))
     assert (moved.body, moved.body_unavailable) == (None, BodyUnavailable.SETTINGS_CHANGED)
     await build.execute(ledger, "update events set body = null where id = :id", id=event)
-    (gone,) = await read_attempt_details(ledger, tenant)
+    (gone,) = await load_attempts(ledger, tenant)
     assert (gone.body, gone.body_unavailable) == (None, BodyUnavailable.NOT_KEPT)
 
 

@@ -1,4 +1,4 @@
-"""What one endpoint may cost the others, and what a worker that stops or stumbles leaves behind."""
+"""What one endpoint may cost the others, and what a worker that stops or fails leaves behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def outcomes(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def held(gate: asyncio.Event) -> Callable[[Conversation], Awaitable[None]]:
-    """Take every request, and answer when the gate is open."""
+    """Take every request, and answer once the gate is set."""
 
     async def talk(conversation: Conversation) -> None:
         while True:
@@ -57,9 +57,7 @@ def held(gate: asyncio.Event) -> Callable[[Conversation], Awaitable[None]]:
 
 
 # ---- room
-async def test_an_endpoint_that_never_answers_does_not_hold_the_others(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_silent_endpoint_does_not_hold_up_the_others(ledger: Ledger, tenant: TenantId) -> None:
     manner = WorkerSpec(max_fresh=5, detach_after=timedelta(seconds=0.05))
     async with (
         run_receiver(answer_never) as deaf,
@@ -77,9 +75,7 @@ async def test_an_endpoint_that_never_answers_does_not_hold_the_others(
     assert {row.endpoint_id for row in found} == {quick}
 
 
-async def test_a_claim_waits_until_there_is_room_and_is_not_started_before(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_claim_is_started_only_when_there_is_room(ledger: Ledger, tenant: TenantId) -> None:
     gate = asyncio.Event()
 
     async with (
@@ -100,9 +96,7 @@ async def test_a_claim_waits_until_there_is_room_and_is_not_started_before(
     assert len(receiver.requests) == 2
 
 
-async def test_a_claim_that_was_taken_back_while_it_waited_lets_the_next_one_in(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_claim_rescued_while_it_waits_lets_the_next_one_in(ledger: Ledger, tenant: TenantId) -> None:
     gate = asyncio.Event()
     async with (
         run_receiver(held(gate)) as receiver,
@@ -142,7 +136,7 @@ async def test_attempts_interrupted_at_shutdown_are_due_again_without_a_step(
     assert await build.count_rows(ledger, "claims") == 0
 
 
-async def test_what_ends_in_time_is_waited_for(ledger: Ledger, tenant: TenantId) -> None:
+async def test_shutdown_waits_for_running_attempts(ledger: Ledger, tenant: TenantId) -> None:
     gate = asyncio.Event()
     async with (
         run_receiver(held(gate)) as receiver,
@@ -159,9 +153,7 @@ async def test_what_ends_in_time_is_waited_for(ledger: Ledger, tenant: TenantId)
     assert (await stands(ledger, endpoint)).status == "succeeded"
 
 
-async def test_a_claim_that_comes_while_the_worker_stops_is_handed_back(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_claim_during_shutdown_is_handed_back(ledger: Ledger, tenant: TenantId) -> None:
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_event(ledger, tenant)
@@ -171,9 +163,7 @@ async def test_a_claim_that_comes_while_the_worker_stops_is_handed_back(
     assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
-async def test_an_answer_that_came_before_the_end_is_recorded_before_the_end(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_response_before_shutdown_is_recorded(ledger: Ledger, tenant: TenantId) -> None:
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_event(ledger, tenant)
@@ -189,7 +179,7 @@ async def test_an_answer_that_came_before_the_end_is_recorded_before_the_end(
         assert (await stands(ledger, endpoint)).status == "succeeded"
 
 
-# ---- stumbling
+# ---- failures
 async def test_undecryptable_secrets_postpone_only_their_own_deliveries(
     ledger: Ledger, tenant: TenantId
 ) -> None:
@@ -202,7 +192,7 @@ async def test_undecryptable_secrets_postpone_only_their_own_deliveries(
         assert await dispatcher.start_claim(await only_claim(ledger, sealed, well)) == 2
         await wait_until_idle(dispatcher)
         assert [request.request_line.split()[1] for request in receiver.requests] == ["/well"]
-    await _is_put_off(ledger, sealed)
+    await _check_postponed(ledger, sealed)
     assert (await stands(ledger, well)).status == "succeeded"
 
 
@@ -218,7 +208,7 @@ async def test_invalid_endpoint_row_postpones_only_its_own_deliveries(
         assert await dispatcher.start_claim(await only_claim(ledger, odd, well)) == 2
         await wait_until_idle(dispatcher)
         assert [request.request_line.split()[1] for request in receiver.requests] == ["/well"]
-    await _is_put_off(ledger, odd)
+    await _check_postponed(ledger, odd)
     assert (await stands(ledger, well)).status == "succeeded"
 
 
@@ -243,7 +233,7 @@ async def _spoil(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, fault: 
     await build.execute(ledger, statement, id=endpoint, sealed=sealed)
 
 
-async def _is_put_off(ledger: Ledger, endpoint: EndpointId) -> None:
+async def _check_postponed(ledger: Ledger, endpoint: EndpointId) -> None:
     after = await stands(ledger, endpoint)
     assert (after.status, after.claim_id, after.attempts, after.step) == ("pending", None, 0, 0)
     assert after.recorded == 0
@@ -252,7 +242,9 @@ async def _is_put_off(ledger: Ledger, endpoint: EndpointId) -> None:
     assert await build.count_rows(ledger, "claims") == 0
 
 
-async def test_an_attempt_that_might_outlast_the_lease_is_not_begun(ledger: Ledger, tenant: TenantId) -> None:
+async def test_an_attempt_that_could_outlast_the_lease_is_not_started(
+    ledger: Ledger, tenant: TenantId
+) -> None:
     manner = WorkerSpec(timeout=timedelta(seconds=10), lease=timedelta(seconds=9))
     async with (
         run_receiver(answer_always(make_response())) as receiver,
@@ -279,9 +271,7 @@ async def test_a_ledger_that_is_down_leaves_the_claim_to_its_lease(unused_tcp_po
     await ledger.close()
 
 
-async def test_a_late_answer_after_a_rescue_is_kept_and_moves_nothing(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_late_response_after_a_rescue_is_history_only(ledger: Ledger, tenant: TenantId) -> None:
     gate = asyncio.Event()
     async with (
         run_receiver(held(gate)) as receiver,
@@ -304,7 +294,7 @@ async def test_a_late_answer_after_a_rescue_is_kept_and_moves_nothing(
     assert (after.status, after.recorded) == ("succeeded", 2)
 
 
-async def test_a_slow_answer_within_its_time_counts_as_an_answer(ledger: Ledger, tenant: TenantId) -> None:
+async def test_a_slow_response_in_time_counts(ledger: Ledger, tenant: TenantId) -> None:
     async def talk(conversation: Conversation) -> None:
         await conversation.read_request()
         await asyncio.sleep(SHORT_DURATION.total_seconds() / 3)

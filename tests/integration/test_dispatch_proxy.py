@@ -1,4 +1,4 @@
-"""A proxy that fails costs the endpoint nothing: no step of its schedule, and no strike of its breaker."""
+"""A proxy that fails costs the endpoint nothing: no step of its schedule, no failure in its health."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from delivery.clock import clock
 from delivery.domain.egress import Proxy
 from delivery.ledger.queue import endpoint_health
-from tests.integration.test_dispatch import deliver, read_delivery_with_attempts
+from tests.integration.test_dispatch import deliver, load_attempts
 from tests.support import ledger_builders as build
 from tests.support.fake_proxies import FakeProxy, run_proxy
 from tests.support.in_process_worker import WorkerSpec, run_worker
@@ -29,7 +29,7 @@ async def health_of(ledger: Ledger, endpoint: EndpointId) -> Health:
     return standing.health
 
 
-async def test_a_fault_of_the_proxy_burns_no_step_and_strikes_no_breaker(
+async def test_a_proxy_failure_uses_no_step_and_does_not_count_for_the_breaker(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     async with (
@@ -41,7 +41,7 @@ async def test_a_fault_of_the_proxy_burns_no_step_and_strikes_no_breaker(
         before = await health_of(ledger, endpoint)
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-        _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
+        _, (attempt,) = await load_attempts(ledger, tenant, endpoint)
         assert (attempt.outcome, attempt.decision, attempt.reason) == ("proxy_failed", "hand_back", "proxy")
         assert attempt.detail == "The proxy on our side gave no connection to the endpoint (it answered 502)."
         (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
@@ -53,5 +53,5 @@ async def test_a_fault_of_the_proxy_burns_no_step_and_strikes_no_breaker(
         proxy.canned_response = None
         await build.execute(ledger, "update schedule set due_at = clock_timestamp()")
         await deliver(ledger, dispatcher, endpoint)
-        delivery, _ = await read_delivery_with_attempts(ledger, tenant, endpoint)
+        delivery, _ = await load_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.attempts) == ("succeeded", 2)

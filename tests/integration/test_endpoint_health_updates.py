@@ -1,4 +1,4 @@
-"""From attempts to the health of their endpoints, on the real ledger, in one transaction with the record."""
+"""Attempts update the health of their endpoints, in the transaction that records them."""
 
 from __future__ import annotations
 
@@ -42,35 +42,35 @@ COOLED_DOWN = timedelta(minutes=1)
 
 
 async def journal(ledger: Ledger) -> list[Row[*tuple[Any, ...]]]:
-    """What happened, oldest first."""
+    """Load the journal, oldest first."""
     return list(await build.fetch_rows(ledger, "select * from journal order by id"))
 
 
-async def whats(ledger: Ledger) -> list[str]:
+async def list_actions(ledger: Ledger) -> list[str]:
     return [entry.what for entry in await journal(ledger)]
 
 
-async def opened(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, *, owed: int = 5) -> None:
-    """Have the breaker of an endpoint open, with something owed to it that is due."""
+async def open_breaker(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, *, owed: int = 5) -> None:
+    """Open the breaker of an endpoint, with a due delivery."""
     await health_attempts.record_each(ledger, tenant, endpoint, [BAD] * FAILURES_TO_OPEN)
     await build.accept_events(ledger, tenant, owed)
 
 
 async def probe(ledger: Ledger, endpoint: EndpointId, told: AttemptSignal) -> None:
-    """Let the cool-down pass, and the probe go out and end."""
+    """Let the cool-down pass, then send and end the probe."""
     await health_attempts.shift_into_past(ledger, COOLED_DOWN)
     claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
     await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, told))
 
 
-async def counted(tx: Transaction, group: Sequence[FinishedAttempt]) -> None:
-    """Record and judge within a transaction of the test's own."""
+async def record_and_update(tx: Transaction, group: Sequence[FinishedAttempt]) -> None:
+    """Record attempts and update health in the test's own transaction."""
     recorded = await results.record_attempts(tx, [one.result for one in group])
     await apply_results(tx, group, recorded, rng=lambda: 0.0)
 
 
-# ---- counted, with the record or not at all
-async def test_a_failure_is_remembered_and_is_in_flight_no_more(
+# ---- one transaction
+async def test_a_failure_is_counted_and_released(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     claim_id, (work, _) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
@@ -84,9 +84,7 @@ async def test_a_failure_is_remembered_and_is_in_flight_no_more(
     assert after.in_flight == 1
 
 
-async def test_a_success_ends_the_count_of_failures(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
-) -> None:
+async def test_a_success_resets_the_failures(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
     at = clock()
     await health_attempts.record_each(ledger, tenant, endpoint, [BAD, BAD, replace(GOOD, at=at)])
     after = await health_attempts.read_health(ledger, endpoint)
@@ -96,7 +94,7 @@ async def test_a_success_ends_the_count_of_failures(
     assert after.in_flight == 0
 
 
-async def test_attempts_of_several_endpoints_are_judged_each_for_its_own(
+async def test_attempts_update_their_own_endpoints(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     other = await build.create_endpoint(ledger, tenant)
@@ -115,14 +113,14 @@ async def test_attempts_of_several_endpoints_are_judged_each_for_its_own(
     assert (two.health.failed, two.in_flight) == (2, 0)
 
 
-async def test_a_transaction_that_fails_leaves_no_trace_in_health_journal_or_events(
+async def test_a_failed_transaction_changes_nothing(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.create_endpoint(ledger, tenant, EndpointSpec(operational=True))
     claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, FAILURES_TO_OPEN + 1)
     before = await health_attempts.read_health(ledger, endpoint)
     async with ledger.transaction() as tx:
-        await counted(
+        await record_and_update(
             tx,
             [
                 *[health_attempts.make_attempt_result(work, claim_id) for work in works[1:]],
@@ -164,7 +162,7 @@ async def test_results_of_a_rescued_claim_do_not_update_health(
     assert await build.count_rows(ledger, "attempts") == FAILURES_TO_OPEN
 
 
-async def test_beside_attempts_under_a_rescued_claim_the_others_count(
+async def test_attempts_beside_a_rescued_claim_count(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 4)
@@ -181,7 +179,7 @@ async def test_beside_attempts_under_a_rescued_claim_the_others_count(
     assert await journal(ledger) == []
 
 
-async def test_an_attempt_that_we_broke_off_tells_nothing_and_is_in_flight_no_more(
+async def test_an_interrupted_attempt_is_released_and_not_counted(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await health_attempts.record_each(ledger, tenant, endpoint, [BAD])
@@ -193,7 +191,7 @@ async def test_an_attempt_that_we_broke_off_tells_nothing_and_is_in_flight_no_mo
 
 
 # ---- the breaker
-async def test_a_breaker_that_opens_is_told_with_the_moment_of_its_probe_and_the_reason(
+async def test_an_opening_is_journalled_with_probe_time_and_reason(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     at = clock()
@@ -212,18 +210,16 @@ async def test_a_breaker_that_opens_is_told_with_the_moment_of_its_probe_and_the
     assert datetime.fromisoformat(entry.details["probe_at"]) == breaker.probe_at
 
 
-async def test_of_more_failures_than_it_takes_one_opens_the_breaker(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
-) -> None:
+async def test_the_breaker_opens_once(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
     await health_attempts.record_each(ledger, tenant, endpoint, [BAD] * 10)
-    assert await whats(ledger) == ["endpoint.breaker_opened"]
+    assert await list_actions(ledger) == ["endpoint.breaker_opened"]
     assert (await health_attempts.read_health(ledger, endpoint)).health.breaker.openings == 1
 
 
 async def test_an_open_breaker_lets_nothing_through_until_one_probe(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await opened(ledger, tenant, endpoint)
+    await open_breaker(ledger, tenant, endpoint)
     held = await build.claim_deliveries(ledger, [endpoint])
     assert held.delivery_count == 0
     assert 29 < held.retry_in_seconds[endpoint] <= 30
@@ -239,7 +235,7 @@ async def test_failed_probe_extends_the_open_breaker_and_is_only_journalled(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.create_endpoint(ledger, tenant, EndpointSpec(operational=True, filter=("endpoint.*",)))
-    await opened(ledger, tenant, endpoint)
+    await open_breaker(ledger, tenant, endpoint)
     events = await build.count_rows(ledger, "events")
     at = clock()
     await probe(ledger, endpoint, replace(BAD, at=at))
@@ -253,10 +249,10 @@ async def test_failed_probe_extends_the_open_breaker_and_is_only_journalled(
     assert await build.count_rows(ledger, "events") == events
 
 
-async def test_a_probe_that_succeeds_closes_the_breaker_and_the_ramp_begins_with_one(
+async def test_a_good_probe_closes_the_breaker_and_starts_the_ramp(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await opened(ledger, tenant, endpoint)
+    await open_breaker(ledger, tenant, endpoint)
     since = (await health_attempts.read_health(ledger, endpoint)).health.breaker.since - COOLED_DOWN
     await probe(ledger, endpoint, GOOD)
     now = await health_attempts.read_health(ledger, endpoint)
@@ -268,10 +264,10 @@ async def test_a_probe_that_succeeds_closes_the_breaker_and_the_ramp_begins_with
     assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
-async def test_after_the_breaker_has_closed_each_good_round_lets_twice_as_many_go(
+async def test_the_ramp_doubles_with_each_good_round(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await opened(ledger, tenant, endpoint, owed=40)
+    await open_breaker(ledger, tenant, endpoint, owed=40)
     await probe(ledger, endpoint, GOOD)
     sizes = []
     for _ in range(5):
@@ -322,7 +318,7 @@ async def test_only_the_probe_can_close_a_breaker(
 async def test_lost_probe_keeps_the_breaker_open_and_allows_another_probe(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, way: str
 ) -> None:
-    await opened(ledger, tenant, endpoint)
+    await open_breaker(ledger, tenant, endpoint)
     await health_attempts.shift_into_past(ledger, COOLED_DOWN)
     (claim_id,) = (await build.claim_deliveries(ledger, [endpoint])).claim_ids
     before = (await health_attempts.read_health(ledger, endpoint)).health.breaker
@@ -332,12 +328,12 @@ async def test_lost_probe_keeps_the_breaker_open_and_allows_another_probe(
         before, state=BreakerState.OPEN, probe_at=now.health.breaker.probe_at
     )
     assert (now.probe_id, now.in_flight) == (None, 0)
-    assert await whats(ledger) == ["endpoint.breaker_opened"]
+    assert await list_actions(ledger) == ["endpoint.breaker_opened"]
     assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
 async def lose(ledger: Ledger, claim_id: ClaimId, way: str) -> None:
-    """Have a claim of one delivery end without an attempt that tells something."""
+    """End a claim of one delivery without a meaningful attempt."""
     async with ledger.transaction() as tx:
         if way == "handed back":
             await claims.return_claims(tx, [claim_id])
@@ -394,7 +390,7 @@ async def test_gone_endpoint_is_disabled_and_caches_are_invalidated(
     assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
 
 
-async def test_an_endpoint_that_has_moved_is_not_disabled_for_what_its_old_url_said(
+async def test_gone_from_an_old_url_does_not_disable(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     claim_id, (work,) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
@@ -405,7 +401,7 @@ async def test_an_endpoint_that_has_moved_is_not_disabled_for_what_its_old_url_s
     assert (await build.read_delivery_state(ledger, work.delivery_id)).status == "failed"
 
 
-async def test_an_endpoint_is_disabled_once_and_keeps_the_reason_that_it_has(
+async def test_an_endpoint_is_disabled_once_and_keeps_its_reason(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     claim_id, (one, other) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
@@ -417,7 +413,7 @@ async def test_an_endpoint_is_disabled_once_and_keeps_the_reason_that_it_has(
     assert await journal(ledger) == []
 
 
-async def test_a_paused_endpoint_that_is_gone_is_disabled(
+async def test_gone_disables_a_paused_endpoint(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     claim_id, (work,) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
@@ -426,10 +422,10 @@ async def test_a_paused_endpoint_that_is_gone_is_disabled(
     assert (await state_of(ledger, endpoint))[:2] == ("disabled", "gone")
 
 
-async def failing_at(
+async def fail_at(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, moments: Sequence[datetime]
 ) -> None:
-    """A failure at each of these moments; the breaker does not matter here."""
+    """Record a failure at each of these times; the breaker stays closed."""
     patient = HealthConfig(BreakerConfig(consecutive=4, minimum=1_000), disable_after=10 * DAY)
     for at in moments:
         await health_attempts.record_each(
@@ -437,17 +433,17 @@ async def failing_at(
         )
 
 
-async def test_an_endpoint_that_only_fails_is_warned_of_twice_and_then_disabled(
+async def test_a_failing_endpoint_is_warned_of_twice_and_then_disabled(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     began = clock()
     moments = [began + days * DAY for days in (0, 4.9, 5, 7, 9, 9.5, 9.9)]
-    # Open, it lets nothing through but a probe; this is about how long it has been failing.
+    # An open breaker would let only probes through; this is about the time of failing.
     for at in moments:
         await build.execute(
             ledger, "update endpoint_health set breaker = 'closed', probe_at = null, consecutive = 0"
         )
-        await failing_at(ledger, tenant, endpoint, [at])
+        await fail_at(ledger, tenant, endpoint, [at])
     warnings = await journal(ledger)
     assert [entry.what for entry in warnings] == ["endpoint.disable_warning"] * 2
     assert [(entry.reason, entry.details["percent"]) for entry in warnings] == [
@@ -458,18 +454,18 @@ async def test_an_endpoint_that_only_fails_is_warned_of_twice_and_then_disabled(
         assert datetime.fromisoformat(entry.details["failing_since"]) == began
         assert datetime.fromisoformat(entry.details["disabled_at"]) == began + 10 * DAY
     assert (await state_of(ledger, endpoint))[0] == "active"
-    await failing_at(ledger, tenant, endpoint, [began + 10 * DAY])
+    await fail_at(ledger, tenant, endpoint, [began + 10 * DAY])
     assert await state_of(ledger, endpoint) == ("disabled", "failing", "waybill")
     *_, entry = await journal(ledger)
     assert (entry.what, entry.reason) == ("endpoint.disabled", "failing")
     assert datetime.fromisoformat(entry.details["failing_since"]) == began
 
 
-async def test_an_endpoint_that_moved_is_not_disabled_for_failing_too_long_where_it_was(
+async def test_failing_at_an_old_url_does_not_disable(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     began = clock()
-    await failing_at(ledger, tenant, endpoint, [began + days * DAY for days in (0, 1, 2)])
+    await fail_at(ledger, tenant, endpoint, [began + days * DAY for days in (0, 1, 2)])
     claim_id, (work,) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
     await build.execute(ledger, "update endpoints set url = url || '/new'")
     told = AttemptSignal(
@@ -477,14 +473,14 @@ async def test_an_endpoint_that_moved_is_not_disabled_for_failing_too_long_where
     )
     await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, told))
     assert (await state_of(ledger, endpoint))[0] == "active"
-    assert "endpoint.disabled" not in await whats(ledger)
+    assert "endpoint.disabled" not in await list_actions(ledger)
 
 
-# ---- asked to wait
-async def asked_to_wait(
+# ---- requested waits
+async def request_waits(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, *seconds: float, at: datetime
 ) -> None:
-    """It asks for each of these, and no breaker opens for it."""
+    """Let the endpoint request each of these waits, with the breaker closed."""
     patient = replace(health_attempts.HEALTH_TERMS, breaker=BreakerConfig(consecutive=1_000, minimum=1_000))
     told = [
         AttemptSignal(Signal.CONGESTED, retry_after=wait * SECOND, at=at, terms=patient) for wait in seconds
@@ -492,13 +488,13 @@ async def asked_to_wait(
     await health_attempts.record_each(ledger, tenant, endpoint, told)
 
 
-async def test_an_endpoint_that_asks_us_to_wait_is_waited_for_as_a_whole(
+async def test_a_requested_wait_holds_the_whole_endpoint(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     at = clock()
-    await asked_to_wait(ledger, tenant, endpoint, 60, 90, 30, at=at)
+    await request_waits(ledger, tenant, endpoint, 60, 90, 30, at=at)
     assert (await health_attempts.read_health(ledger, endpoint)).health.waits_until == at + 90 * SECOND
-    await build.accept_events(ledger, tenant, 5)  # that had nothing to do with it
+    await build.accept_events(ledger, tenant, 5)  # unrelated to the wait
     held = await build.claim_deliveries(ledger, [endpoint])
     assert held.delivery_count == 0
     assert 80 < held.retry_in_seconds[endpoint] <= 90
@@ -511,25 +507,25 @@ async def test_retry_after_is_journalled_once_for_concurrent_attempts(
 ) -> None:
     await build.create_endpoint(ledger, tenant, EndpointSpec(operational=True))
     at = clock()
-    await asked_to_wait(ledger, tenant, endpoint, 60, 60, 60.5, 30, at=at)
+    await request_waits(ledger, tenant, endpoint, 60, 60, 60.5, 30, at=at)
     (entry,) = await journal(ledger)
     assert (entry.what, entry.reason, entry.actor) == ("endpoint.waiting", "retry_after", "waybill")
     assert datetime.fromisoformat(entry.details["until"]) == at + 60 * SECOND
-    assert await build.count_rows(ledger, "events") == 4  # only what was attempted: it is no event of its own
+    assert await build.count_rows(ledger, "events") == 4  # waits cause no system event
 
 
-async def test_a_wait_that_becomes_longer_and_a_new_one_are_told_too(
+async def test_longer_and_new_waits_are_journalled(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     at = clock()
-    await asked_to_wait(ledger, tenant, endpoint, 60, 90, at=at)
+    await request_waits(ledger, tenant, endpoint, 60, 90, at=at)
     await health_attempts.shift_into_past(ledger, 90 * SECOND)
-    await asked_to_wait(ledger, tenant, endpoint, 10, at=at)
+    await request_waits(ledger, tenant, endpoint, 10, at=at)
     untils = [datetime.fromisoformat(entry.details["until"]) for entry in await journal(ledger)]
     assert untils == [at + wait * SECOND for wait in (60, 90, 10)]
 
 
-async def test_a_wait_holds_nobody_else(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
+async def test_a_wait_holds_no_other_endpoint(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
     other = await build.create_endpoint(ledger, tenant)
     await health_attempts.record_each(
         ledger, tenant, endpoint, [AttemptSignal(Signal.CONGESTED, retry_after=60 * SECOND)]
@@ -537,11 +533,11 @@ async def test_a_wait_holds_nobody_else(ledger: Ledger, tenant: TenantId, endpoi
     assert (await build.claim_deliveries(ledger, [endpoint, other])).counts_by_endpoint == {other: 1}
 
 
-# ---- who is woken
-async def heard_after(
+# ---- notifications
+async def collect_notifications(
     ledger: Ledger, tenant: TenantId, act: Callable[[], Awaitable[object]]
 ) -> set[EndpointId]:
-    """Which endpoints the relay is told of while this is done."""
+    """Return the endpoints that the relay is notified of while this is done."""
     last = await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("nothing",)))
     listener = await NotificationListener.open(ledger)
     await act()
@@ -570,7 +566,7 @@ async def test_relay_is_notified_only_of_endpoints_at_their_limit(
     endpoint = await limited(ledger, tenant)
     claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, under_way)
     told = health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))
-    heard = await heard_after(ledger, tenant, lambda: health_attempts.record_attempts(ledger, told))
+    heard = await collect_notifications(ledger, tenant, lambda: health_attempts.record_attempts(ledger, told))
     assert heard == ({endpoint} if woken else set())
 
 
@@ -581,35 +577,35 @@ async def test_relay_is_notified_when_in_flight_exceeds_a_lowered_limit(
     claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
     await build.execute(ledger, "update endpoint_health set limit_now = 2")
     told = health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))
-    assert await heard_after(ledger, tenant, lambda: health_attempts.record_attempts(ledger, told)) == {
-        endpoint
-    }
+    assert await collect_notifications(
+        ledger, tenant, lambda: health_attempts.record_attempts(ledger, told)
+    ) == {endpoint}
 
 
 async def test_relay_is_notified_when_a_breaker_closes_not_while_open(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await opened(ledger, tenant, endpoint)
-    assert await heard_after(ledger, tenant, lambda: probe(ledger, endpoint, BAD)) == set()
+    await open_breaker(ledger, tenant, endpoint)
+    assert await collect_notifications(ledger, tenant, lambda: probe(ledger, endpoint, BAD)) == set()
     await health_attempts.shift_into_past(ledger, COOLED_DOWN)
-    assert await heard_after(ledger, tenant, lambda: probe(ledger, endpoint, GOOD)) == {endpoint}
+    assert await collect_notifications(ledger, tenant, lambda: probe(ledger, endpoint, GOOD)) == {endpoint}
 
 
-async def test_the_relay_is_not_told_before_the_commit(ledger: Ledger, tenant: TenantId) -> None:
+async def test_the_relay_is_notified_at_commit(ledger: Ledger, tenant: TenantId) -> None:
     endpoint = await limited(ledger, tenant)
     claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, 3)
 
     async def undone() -> None:
         async with ledger.transaction() as tx:
-            await counted(
+            await record_and_update(
                 tx, [health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))]
             )
             await tx.rollback()
 
-    assert await heard_after(ledger, tenant, undone) == set()
+    assert await collect_notifications(ledger, tenant, undone) == set()
 
 
-# ---- many at once
+# ---- concurrency
 ROUNDS = 30
 FORGIVEN = """
     update endpoint_health
@@ -618,14 +614,14 @@ FORGIVEN = """
 
 
 class Crowd:
-    """Two tenants' endpoints, with claims in several workers' hands, and all that is done to them at once."""
+    """Two tenants' endpoints, with claims at several workers, and concurrent changes."""
 
     def __init__(self, ledger: Ledger, endpoints: Sequence[EndpointId]) -> None:
         self._ledger = ledger
         self._endpoints = endpoints
 
     async def in_hand(self) -> list[tuple[ClaimId, list[ClaimedDelivery]]]:
-        """A claim of a few deliveries of each endpoint, for each of several workers."""
+        """Give each of several workers a claim of a few deliveries of each endpoint."""
         taken = await build.claim_deliveries(self._ledger, self._endpoints, take=6, batch=9)
         return [(claim_id, await build.start_claim(self._ledger, claim_id)) for claim_id in taken.claim_ids]
 
@@ -647,8 +643,8 @@ class Crowd:
         async with self._ledger.transaction() as tx:
             await claims.return_claims(tx, taken.claim_ids)
 
-    async def let_go_on(self, tenant: TenantId, endpoint: EndpointId) -> None:
-        """As a person does who enables an endpoint: its health, then itself, then its tenant."""
+    async def enable(self, tenant: TenantId, endpoint: EndpointId) -> None:
+        """Lock as enabling an endpoint does: its health, then itself, then its tenant."""
         async with self._ledger.transaction() as tx:
             standing = (await endpoint_health.lock(tx, [endpoint]))[endpoint]
             locked = await endpoints.read(tx, tenant, endpoint, lock=True)
@@ -661,7 +657,7 @@ class Crowd:
             await enqueue.notify_due(tx, {(tenant, endpoint)})
 
     async def rotate(self, tenant: TenantId, endpoint: EndpointId) -> None:
-        """As a person does who changes what health does not decide: an endpoint, then its tenant."""
+        """Lock as other changes of an endpoint do: the endpoint, then its tenant."""
         async with self._ledger.transaction() as tx:
             locked = await endpoints.read(tx, tenant, endpoint, lock=True)
             assert locked is not None
@@ -694,7 +690,7 @@ async def test_concurrent_health_updates_never_deadlock(ledger: Ledger, tenant: 
             build.rescue_lapsed(ledger),
             crowd.postpone(*postponed),
             crowd.claim_and_hand_back(),
-            crowd.let_go_on(of[endpoint], endpoint),
+            crowd.enable(of[endpoint], endpoint),
             crowd.rotate(of[neighbour], neighbour),
             crowd.recount(),
         )  # fmt: skip

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from delivery.domain.inbound_message import InboundMessage
 
 LIMIT = 1 << 21
-# These the broker itself cannot read: it closes the producer's connection.
+# The broker itself cannot parse these: it closes the producer's connection.
 NOT_TAKEN = {"a float that is no number", "a double without end", "an array of nonsense"}
 
 
-class Taking:
-    """Takes messages as `Ingest.take` does, and remembers them; those named `poison` raise each time."""
+class RecordingHandler:
+    """Handles messages as `AmqpIntake` does, and records them; those named `poison` always raise."""
 
     def __init__(self) -> None:
         self.taken: dict[str, InboundMessage] = {}
@@ -41,23 +41,23 @@ class Taking:
             self.taken[message.message_id or ""] = message
             return True
 
-    async def all_of(self, *names: str) -> None:
+    async def wait_for_all(self, *names: str) -> None:
         async with asyncio.timeout(60), self.came:
             await self.came.wait_for(lambda: self.taken.keys() >= set(names))
 
 
 @pytest.fixture
-def taking() -> Taking:
-    return Taking()
+def handler() -> RecordingHandler:
+    return RecordingHandler()
 
 
 @asynccontextmanager
-async def consuming(url: str, taking: Taking, *, prefetch: int = 2) -> AsyncIterator[Publisher]:
-    """A consumer of a queue of its own, and who publishes to it."""
+async def run_consumer(url: str, handler: RecordingHandler, *, prefetch: int = 2) -> AsyncIterator[Publisher]:
+    """Run a consumer of its own queue; yields it with a publisher."""
     queue = f"ingest-{secrets.token_hex(4)}"
     with Publisher(url, queue) as publisher:
         publisher.declare()
-        consumer = Consumer(URLParameters(url), IngestConfig(queue, prefetch, LIMIT), taking.take)
+        consumer = Consumer(URLParameters(url), IngestConfig(queue, prefetch, LIMIT), handler.take)
         running = asyncio.create_task(consumer.run())
         yield publisher
         consumer.stop()
@@ -65,51 +65,49 @@ async def consuming(url: str, taking: Taking, *, prefetch: int = 2) -> AsyncIter
         publisher.delete()
 
 
-async def test_headers_that_python_cannot_hold_stop_nothing(amqp_url: str, taking: Taking) -> None:
-    async with consuming(amqp_url, taking) as publisher:
+async def test_unrepresentable_headers_stop_nothing(amqp_url: str, handler: RecordingHandler) -> None:
+    async with run_consumer(amqp_url, handler) as publisher:
         for name in STRANGE.keys() - NOT_TAKEN:
             publisher.publish_raw_headers(
                 b"{}", name.encode(), "wbk_x", encode_short_string(b"odd") + STRANGE[name]
             )
         publisher.publish_event("wbk_y", "good", 1)
-        await taking.all_of("good", *STRANGE.keys() - NOT_TAKEN)
-    assert taking.taken["a date of 1965"].api_key == "wbk_x"
-    assert taking.taken["good"].api_key == "wbk_y"
+        await handler.wait_for_all("good", *STRANGE.keys() - NOT_TAKEN)
+    assert handler.taken["a date of 1965"].api_key == "wbk_x"
+    assert handler.taken["good"].api_key == "wbk_y"
 
 
-async def test_a_message_id_that_is_no_text_stops_nothing(amqp_url: str, taking: Taking) -> None:
-    async with consuming(amqp_url, taking) as publisher:
+async def test_a_binary_message_id_stops_nothing(amqp_url: str, handler: RecordingHandler) -> None:
+    async with run_consumer(amqp_url, handler) as publisher:
         publisher.publish_raw_headers(b"{}", b"\xff\xfe", "wbk_x")
         publisher.publish_event("wbk_x", "good", 1)
-        await taking.all_of("good", "\ufffd\ufffd")
+        await handler.wait_for_all("good", "\ufffd\ufffd")
 
 
-async def test_a_message_that_breaks_off_gives_its_place_back_and_comes_again(
-    amqp_url: str, taking: Taking
-) -> None:
-    async with consuming(amqp_url, taking) as publisher:
+async def test_a_failing_message_is_requeued(amqp_url: str, handler: RecordingHandler) -> None:
+    async with run_consumer(amqp_url, handler) as publisher:
         publisher.publish_body(b"{}", "poison")
         for number in range(50):
             publisher.publish_event("wbk_x", f"good{number}", number)
-        await taking.all_of(*[f"good{number}" for number in range(50)])
-        async with asyncio.timeout(60), taking.came:
-            await taking.came.wait_for(lambda: taking.broke_off == 2)
+        await handler.wait_for_all(*[f"good{number}" for number in range(50)])
+        async with asyncio.timeout(60), handler.came:
+            await handler.came.wait_for(lambda: handler.broke_off == 2)
         publisher.publish_event("wbk_x", "later", 1)
-        await taking.all_of("later")
+        await handler.wait_for_all("later")
 
 
-async def test_of_a_body_that_is_too_large_the_beginning_is_held(amqp_url: str, taking: Taking) -> None:
-    async with consuming(amqp_url, taking) as publisher:
+async def test_an_oversized_body_is_cut(amqp_url: str, handler: RecordingHandler) -> None:
+    async with run_consumer(amqp_url, handler) as publisher:
         publisher.publish_body(b"x" * LIMIT, "largest")
         publisher.publish_body(b"x" * (LIMIT + 1), "larger")
-        await taking.all_of("largest", "larger")
-    assert len(taking.taken["largest"].body) == taking.taken["largest"].size == LIMIT
-    larger = taking.taken["larger"]
+        await handler.wait_for_all("largest", "larger")
+    assert len(handler.taken["largest"].body) == handler.taken["largest"].size == LIMIT
+    larger = handler.taken["larger"]
     assert (len(larger.body), larger.size) == (1 << 20, LIMIT + 1)
 
 
-async def test_a_connection_that_is_still_opening_is_closed_too(taking: Taking) -> None:
-    """Whoever listens there takes the connection and says nothing."""
+async def test_an_opening_connection_is_closed(handler: RecordingHandler) -> None:
+    """The server accepts the connection and stays silent."""
     dialled, gone = asyncio.Event(), asyncio.Event()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,7 +120,7 @@ async def test_a_connection_that_is_still_opening_is_closed_too(taking: Taking) 
     async with asyncio.timeout(60), await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         url = URLParameters(f"amqp://guest:guest@127.0.0.1:{port}/")
-        running = asyncio.create_task(Consumer(url, IngestConfig("q", 1, LIMIT), taking.take).run())
+        running = asyncio.create_task(Consumer(url, IngestConfig("q", 1, LIMIT), handler.take).run())
         await dialled.wait()
         running.cancel()
         with suppress(asyncio.CancelledError):

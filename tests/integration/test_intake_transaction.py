@@ -1,4 +1,4 @@
-"""The accept transaction on a real ledger: what is answered is owed, once, whoever asks at the same time."""
+"""Intake on a real ledger: accepted events are owed exactly once, whatever runs concurrently."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ def event_id(accepted: IntakeResult) -> EventId:
     return EventId(parse_id(Prefix.EVENT, json.loads(accepted.response_body)["id"]))
 
 
-async def keyed(accepter: Intake, tenant: TenantId, event: NewEvent = ONE, key: str = "key") -> IntakeResult:
-    return await accepter.accept_events(
+async def accept_keyed(
+    intake: Intake, tenant: TenantId, event: NewEvent = ONE, key: str = "key"
+) -> IntakeResult:
+    return await intake.accept_events(
         tenant, [event], single=True, idempotency_key=key, request_sha256=event.data
     )
 
 
-async def owed(ledger: Ledger, event: EventId) -> set[UUID]:
+async def find_endpoints(ledger: Ledger, event: EventId) -> set[UUID]:
     found = await build.fetch_rows(
         ledger, "select endpoint_id from deliveries where event_id = :id", id=event
     )
@@ -51,8 +53,8 @@ async def owed(ledger: Ledger, event: EventId) -> set[UUID]:
 
 
 # ---- fan-out
-class Restless(Ledger):
-    """A ledger on which a tenant's endpoints change whenever somebody is about to write."""
+class ChangingLedger(Ledger):
+    """A ledger on which a tenant's endpoints change before every write."""
 
     def __init__(self, ledger: Ledger, tenant: TenantId) -> None:
         super().__init__(ledger.url)
@@ -71,24 +73,20 @@ class Restless(Ledger):
             yield door
 
 
-async def test_an_accepted_event_is_owed_once_to_each_endpoint_that_matches(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_an_event_is_owed_once_to_each_matching_endpoint(ledger: Ledger, tenant: TenantId) -> None:
     everything = await build.create_endpoint(ledger, tenant)
     orders = await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("order.*",)))
     await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("user.*",)))
     await build.create_endpoint(ledger, await build.create_tenant(ledger))
     event = await build.accept_event(ledger, tenant, "order.created", b"[1, 2]")
-    assert await owed(ledger, event) == {everything, orders}
+    assert await find_endpoints(ledger, event) == {everything, orders}
     kept = await build.fetch_row(ledger, "select type, body, matched from events where id = :id", id=event)
     assert (kept.type, kept.matched) == ("order.created", 2)
     assert bytes(kept.body).endswith(b'"data":[1, 2]}')
     assert await build.count_rows(ledger, "schedule") == 2
 
 
-async def test_an_event_and_all_that_is_owed_for_it_have_the_moment_that_was_answered(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_event_and_deliveries_have_the_time_of_the_answer(ledger: Ledger, tenant: TenantId) -> None:
     for _ in range(2):
         await build.create_endpoint(ledger, tenant)
     accepted = await build.make_intake(ledger).accept_events(tenant, [ONE, OTHER], single=False)
@@ -101,18 +99,18 @@ async def test_an_event_and_all_that_is_owed_for_it_have_the_moment_that_was_ans
     assert timedelta(0) <= kept - datetime.fromisoformat(answered) < timedelta(milliseconds=1)
 
 
-async def test_paused_and_disabled_endpoints_are_owed_too(ledger: Ledger, tenant: TenantId) -> None:
+async def test_paused_and_disabled_endpoints_are_owed(ledger: Ledger, tenant: TenantId) -> None:
     endpoints = [await build.create_endpoint(ledger, tenant) for _ in range(2)]
     await build.set_state(ledger, endpoints[0], EndpointState.PAUSED)
     await build.set_state(ledger, endpoints[1], EndpointState.DISABLED)
-    assert await owed(ledger, await build.accept_event(ledger, tenant)) == set(endpoints)
+    assert await find_endpoints(ledger, await build.accept_event(ledger, tenant)) == set(endpoints)
 
 
 async def test_endpoint_changes_take_effect_on_the_next_event(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = build.make_intake(ledger)
+    intake = build.make_intake(ledger)
 
     async def accepted() -> set[UUID]:
-        return await owed(ledger, event_id(await accepter.accept_events(tenant, [ONE], single=True)))
+        return await find_endpoints(ledger, event_id(await intake.accept_events(tenant, [ONE], single=True)))
 
     assert await accepted() == set()
     first = await build.create_endpoint(ledger, tenant)
@@ -127,59 +125,59 @@ async def test_endpoint_changes_take_effect_on_the_next_event(ledger: Ledger, te
 async def test_endpoint_changes_between_events_apply_with_and_without_a_key(
     ledger: Ledger, tenant: TenantId, key: str | None
 ) -> None:
-    accepter = build.make_intake(ledger)
-    await accepter.accept_events(tenant, [ONE], single=True)
+    intake = build.make_intake(ledger)
+    await intake.accept_events(tenant, [ONE], single=True)
     endpoint = await build.create_endpoint(ledger, tenant)
-    answer = await accepter.accept_events(tenant, [ONE], single=True, idempotency_key=key)
+    answer = await intake.accept_events(tenant, [ONE], single=True, idempotency_key=key)
     assert not answer.replayed
-    assert await owed(ledger, event_id(answer)) == {endpoint}
+    assert await find_endpoints(ledger, event_id(answer)) == {endpoint}
     assert await build.count_rows(ledger, "events") == 2
     if key is not None:
-        again = await accepter.accept_events(tenant, [ONE], single=True, idempotency_key=key)
+        again = await intake.accept_events(tenant, [ONE], single=True, idempotency_key=key)
         assert again == answer._replace(replayed=True)
 
 
-async def test_a_fan_out_of_many_statements_is_drafted_anew_when_endpoints_change(
+async def test_a_large_fan_out_is_planned_again_when_endpoints_change(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    accepter = build.make_intake(ledger)
+    intake = build.make_intake(ledger)
     await build.create_endpoint(ledger, tenant)
-    await accepter.accept_events(tenant, [ONE], single=True)
+    await intake.accept_events(tenant, [ONE], single=True)
     await build.create_endpoint(ledger, tenant)
-    await accepter.accept_events(tenant, [ONE] * 4_000, single=False)
+    await intake.accept_events(tenant, [ONE] * 4_000, single=False)
     assert await build.count_rows(ledger, "deliveries") == await build.count_rows(ledger, "schedule") == 8_001
 
 
 async def test_endpoint_change_conflict_affects_only_its_own_tenant_in_a_commit(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    accepter, other = build.make_intake(ledger), await build.create_tenant(ledger)
+    intake, other = build.make_intake(ledger), await build.create_tenant(ledger)
     for each in (tenant, other):
-        await accepter.accept_events(each, [ONE], single=True)
+        await intake.accept_events(each, [ONE], single=True)
     endpoint = await build.create_endpoint(ledger, tenant)
     answers = await asyncio.gather(
-        *[accepter.accept_events(each, [ONE], single=True) for each in (other, tenant, other, tenant)]
+        *[intake.accept_events(each, [ONE], single=True) for each in (other, tenant, other, tenant)]
     )
-    found = [await owed(ledger, event_id(answer)) for answer in answers]
+    found = [await find_endpoints(ledger, event_id(answer)) for answer in answers]
     assert found == [set(), {endpoint}, set(), {endpoint}]
     assert await build.count_rows(ledger, "events") == 6
 
 
 async def test_intake_gives_up_after_repeated_endpoint_conflicts(ledger: Ledger, tenant: TenantId) -> None:
-    """Nothing is written from what is no longer so, and nobody waits for ever."""
-    accepter = build.make_intake(Restless(ledger, tenant))
+    """Nothing is written from outdated subscriptions, and nobody waits for ever."""
+    intake = build.make_intake(ChangingLedger(ledger, tenant))
     with pytest.raises(Unavailable, match="change too fast"):
-        await accepter.accept_events(tenant, [ONE], single=True)
+        await intake.accept_events(tenant, [ONE], single=True)
     assert await build.count_rows(ledger, "events") == 0
 
 
-async def test_an_event_for_one_endpoint_asks_no_filter(ledger: Ledger, tenant: TenantId) -> None:
+async def test_an_event_for_one_endpoint_ignores_filters(ledger: Ledger, tenant: TenantId) -> None:
     await build.create_endpoint(ledger, tenant)
     only = await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("user.left",)))
     accepted = await build.make_intake(ledger).accept_events(
         tenant, [ONE], single=True, only_endpoint_id=only
     )
-    assert await owed(ledger, event_id(accepted)) == {only}
+    assert await find_endpoints(ledger, event_id(accepted)) == {only}
 
 
 async def test_accepted_events_are_due_at_once_despite_clock_skew(ledger: Ledger, tenant: TenantId) -> None:
@@ -192,7 +190,7 @@ async def test_accepted_events_are_due_at_once_despite_clock_skew(ledger: Ledger
 async def test_an_unknown_tenant_is_not_found_and_nothing_is_stored(ledger: Ledger) -> None:
     nobody = TenantId(new_id())
     with pytest.raises(NotFound):
-        await keyed(build.make_intake(ledger), nobody)
+        await accept_keyed(build.make_intake(ledger), nobody)
     assert [await build.count_rows(ledger, t) for t in ("events", "deliveries", "idempotency_keys")] == [
         0,
         0,
@@ -217,7 +215,7 @@ async def test_a_batch_is_answered_event_by_event_and_is_one_transaction(
     assert (await build.fetch_row(ledger, "select count(distinct xmin::text) from events"))[0] == 1
 
 
-async def test_a_batch_that_cannot_be_stored_whole_is_not_stored_at_all(own_ledger: Ledger) -> None:
+async def test_a_batch_is_stored_whole_or_not_at_all(own_ledger: Ledger) -> None:
     tenant = await build.create_tenant(own_ledger)
     await build.create_endpoint(own_ledger, tenant)
     await build.execute(own_ledger, "alter table events add constraint odd check (type <> 'odd')")
@@ -232,15 +230,15 @@ async def test_oversized_fan_out_is_refused_and_its_idempotency_key_stays_free(
     for _ in range(3):
         await build.create_endpoint(ledger, tenant)
     many = [ONE] * (MAX_FANOUT // 3 + 1)
-    accepter = build.make_intake(ledger)
+    intake = build.make_intake(ledger)
     with pytest.raises(TooLarge, match="fan-out"):
-        await accepter.accept_events(tenant, many, single=False, idempotency_key="key")
+        await intake.accept_events(tenant, many, single=False, idempotency_key="key")
     assert [await build.count_rows(ledger, t) for t in ("events", "schedule", "idempotency_keys")] == [
         0,
         0,
         0,
     ]
-    assert not (await keyed(accepter, tenant)).replayed
+    assert not (await accept_keyed(intake, tenant)).replayed
 
 
 async def test_a_large_fan_out_is_written_whole(ledger: Ledger, tenant: TenantId) -> None:
@@ -253,10 +251,10 @@ async def test_a_large_fan_out_is_written_whole(ledger: Ledger, tenant: TenantId
 
 
 # ---- sharing
-async def test_many_requests_at_the_same_time_share_a_few_commits(ledger: Ledger, tenant: TenantId) -> None:
+async def test_concurrent_requests_share_commits(ledger: Ledger, tenant: TenantId) -> None:
     await build.create_endpoint(ledger, tenant)
-    accepter = build.make_intake(ledger)
-    answers = await asyncio.gather(*[accepter.accept_events(tenant, [ONE], single=True) for _ in range(300)])
+    intake = build.make_intake(ledger)
+    answers = await asyncio.gather(*[intake.accept_events(tenant, [ONE], single=True) for _ in range(300)])
     assert len({event_id(answer) for answer in answers}) == 300
     assert await build.count_rows(ledger, "schedule") == 300
     commits = (await build.fetch_row(ledger, "select count(distinct xmin::text) from events"))[0]
@@ -268,10 +266,10 @@ async def test_unstorable_request_does_not_fail_its_commit_group(
 ) -> None:
     tenant = await build.create_tenant(own_ledger)
     await build.execute(own_ledger, "alter table events add constraint odd check (type <> 'odd')")
-    accepter = build.make_intake(own_ledger)
-    asked = [accepter.accept_events(tenant, [ONE], single=True) for _ in range(20)]
-    asked.insert(7, accepter.accept_events(tenant, [NewEvent("odd", b"1")], single=True))
-    asked.append(keyed(accepter, TenantId(new_id())))
+    intake = build.make_intake(own_ledger)
+    asked = [intake.accept_events(tenant, [ONE], single=True) for _ in range(20)]
+    asked.insert(7, intake.accept_events(tenant, [NewEvent("odd", b"1")], single=True))
+    asked.append(accept_keyed(intake, TenantId(new_id())))
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(isinstance(answer, IntakeResult) for answer in answers) == 20
     assert "odd" in str(answers[7])
@@ -280,11 +278,11 @@ async def test_unstorable_request_does_not_fail_its_commit_group(
 
 
 async def test_event_is_accepted_after_the_caller_disconnects(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = build.make_intake(ledger)
+    intake = build.make_intake(ledger)
     async with ledger.transaction() as tx:
         await build.lock_table(tx, "tenants")
-        hung_up = asyncio.create_task(keyed(accepter, tenant))
-        patient = asyncio.create_task(keyed(accepter, tenant, key="another"))
+        hung_up = asyncio.create_task(accept_keyed(intake, tenant))
+        patient = asyncio.create_task(accept_keyed(intake, tenant, key="another"))
         await build.wait_until(lambda: build.has_lock_waiter(ledger))
         hung_up.cancel()
         await asyncio.wait([hung_up])
@@ -293,32 +291,35 @@ async def test_event_is_accepted_after_the_caller_disconnects(ledger: Ledger, te
 
 
 # ---- idempotency
-async def test_the_same_key_and_request_answers_the_same_event(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = build.make_intake(ledger)
-    first = await keyed(accepter, tenant)
-    assert await keyed(accepter, tenant) == first._replace(replayed=True)
+async def test_a_repeated_key_answers_the_same_event(ledger: Ledger, tenant: TenantId) -> None:
+    intake = build.make_intake(ledger)
+    first = await accept_keyed(intake, tenant)
+    assert await accept_keyed(intake, tenant) == first._replace(replayed=True)
     assert not first.replayed
     assert await build.count_rows(ledger, "events") == 1
 
 
 async def test_the_same_key_with_another_request_is_a_conflict(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = build.make_intake(ledger)
-    await keyed(accepter, tenant, ONE)
+    intake = build.make_intake(ledger)
+    await accept_keyed(intake, tenant, ONE)
     with pytest.raises(Conflict):
-        await keyed(accepter, tenant, OTHER)
+        await accept_keyed(intake, tenant, OTHER)
     assert await build.count_rows(ledger, "events") == 1
 
 
 async def test_a_key_is_its_tenants_alone(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = build.make_intake(ledger)
-    answers = [await keyed(accepter, tenant), await keyed(accepter, await build.create_tenant(ledger))]
+    intake = build.make_intake(ledger)
+    answers = [
+        await accept_keyed(intake, tenant),
+        await accept_keyed(intake, await build.create_tenant(ledger)),
+    ]
     assert not any(answer.replayed for answer in answers)
     assert await build.count_rows(ledger, "events") == 2
 
 
-async def test_doubles_that_share_a_commit_are_one_event(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = build.make_intake(ledger)
-    asked = [keyed(accepter, tenant) for _ in range(10)] + [keyed(accepter, tenant, OTHER)]
+async def test_duplicates_in_one_commit_are_one_event(ledger: Ledger, tenant: TenantId) -> None:
+    intake = build.make_intake(ledger)
+    asked = [accept_keyed(intake, tenant) for _ in range(10)] + [accept_keyed(intake, tenant, OTHER)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     accepted = [answer for answer in answers if isinstance(answer, IntakeResult)]
     assert len({answer.response_body for answer in accepted}) == 1
@@ -327,11 +328,13 @@ async def test_doubles_that_share_a_commit_are_one_event(ledger: Ledger, tenant:
     assert await build.count_rows(ledger, "events") == 1
 
 
-async def test_concurrent_doubles_at_two_processes_are_one_event(ledger: Ledger, tenant: TenantId) -> None:
+async def test_duplicates_at_two_processes_are_one_event(ledger: Ledger, tenant: TenantId) -> None:
     await build.create_endpoint(ledger, tenant)
     processes = [build.make_intake(ledger) for _ in range(2)]
     keys = [f"key {number}" for number in range(20)]
-    asked = [keyed(process, tenant, key=key) for key in keys for process in processes for _ in range(2)]
+    asked = [
+        accept_keyed(process, tenant, key=key) for key in keys for process in processes for _ in range(2)
+    ]
     answers = await asyncio.gather(*asked)
     assert len({answer.response_body for answer in answers}) == len(keys)
     assert sum(not answer.replayed for answer in answers) == len(keys)
@@ -344,31 +347,31 @@ async def test_duplicate_request_waits_for_the_first_and_returns_its_answer(
 ) -> None:
     first, second = (build.make_intake(ledger) for _ in range(2))
     async with ledger.transaction() as tx:
-        await build.lock_table(tx, "events")  # the first has its key, and cannot go on
-        one = asyncio.create_task(keyed(first, tenant))
+        await build.lock_table(tx, "events")  # the first has stored its key, and is blocked
+        one = asyncio.create_task(accept_keyed(first, tenant))
         await build.wait_until(lambda: build.has_lock_waiter(ledger))
-        other = asyncio.create_task(keyed(second, tenant))
+        other = asyncio.create_task(accept_keyed(second, tenant))
         await build.wait_until(lambda: build.has_lock_waiter(ledger))
     assert (await other).response_body == (await one).response_body
 
 
-async def test_a_key_that_was_forgotten_stands_for_a_new_event(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = build.make_intake(ledger)
-    first = await keyed(accepter, tenant)
+async def test_an_expired_key_is_a_new_event(ledger: Ledger, tenant: TenantId) -> None:
+    intake = build.make_intake(ledger)
+    first = await accept_keyed(intake, tenant)
     await build.execute(ledger, "delete from idempotency_keys")
-    again = await keyed(accepter, tenant, OTHER)
+    again = await accept_keyed(intake, tenant, OTHER)
     assert not again.replayed
     assert event_id(again) != event_id(first)
 
 
 async def test_events_with_and_without_keys_share_a_commit(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = build.make_intake(ledger)
-    await keyed(accepter, tenant, key="known")
+    intake = build.make_intake(ledger)
+    await accept_keyed(intake, tenant, key="known")
     answers = await asyncio.gather(
-        accepter.accept_events(tenant, [ONE], single=True),
-        keyed(accepter, tenant, key="known"),
-        keyed(accepter, tenant, key="new"),
-        accepter.accept_events(tenant, [ONE, OTHER], single=False),
+        intake.accept_events(tenant, [ONE], single=True),
+        accept_keyed(intake, tenant, key="known"),
+        accept_keyed(intake, tenant, key="new"),
+        intake.accept_events(tenant, [ONE, OTHER], single=False),
     )
     assert [answer.replayed for answer in answers] == [False, True, False, False]
     assert await build.count_rows(ledger, "events") == 5
@@ -377,8 +380,8 @@ async def test_events_with_and_without_keys_share_a_commit(ledger: Ledger, tenan
 # ---- outages
 async def test_a_ledger_that_is_down_is_unavailable(unused_tcp_port: int) -> None:
     ledger = Ledger(f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/nothing")
-    accepter = build.make_intake(ledger)
-    asked = [keyed(accepter, TenantId(new_id())) for _ in range(5)]
+    intake = build.make_intake(ledger)
+    asked = [accept_keyed(intake, TenantId(new_id())) for _ in range(5)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(answer) for answer in answers} == {Unavailable}
     await ledger.close()
@@ -388,10 +391,10 @@ async def test_broken_connection_rolls_back_and_the_next_request_succeeds(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.create_endpoint(ledger, tenant)
-    accepter = build.make_intake(ledger)
+    intake = build.make_intake(ledger)
     async with ledger.transaction() as tx:
-        await build.lock_table(tx, "deliveries")  # key and event are written, and what is owed is not
-        asked = asyncio.create_task(keyed(accepter, tenant))
+        await build.lock_table(tx, "deliveries")  # key and event are written, deliveries are not
+        asked = asyncio.create_task(accept_keyed(intake, tenant))
         await build.wait_until(lambda: build.has_lock_waiter(ledger))
         await build.fetch_rows(
             ledger,
@@ -404,17 +407,17 @@ async def test_broken_connection_rolls_back_and_the_next_request_succeeds(
             await asked
     tables = ("events", "deliveries", "schedule", "idempotency_keys")
     assert [await build.count_rows(ledger, table) for table in tables] == [0, 0, 0, 0]
-    assert not (await keyed(accepter, tenant)).replayed
+    assert not (await accept_keyed(intake, tenant)).replayed
     assert [await build.count_rows(ledger, table) for table in tables] == [1, 1, 1, 1]
 
 
-async def test_a_missing_partition_is_told_and_leaves_nothing(own_ledger: Ledger) -> None:
+async def test_a_missing_partition_is_an_error_that_leaves_nothing(own_ledger: Ledger) -> None:
     tenant = await build.create_tenant(own_ledger)
-    accepter = build.make_intake(own_ledger)
+    intake = build.make_intake(own_ledger)
     today = datetime.now(UTC).strftime("%Y%m%d")
     await build.execute(own_ledger, f"alter table events detach partition events_{today}")
     with pytest.raises(Exception, match="partition"):
-        await keyed(accepter, tenant)
+        await accept_keyed(intake, tenant)
     assert await build.count_rows(own_ledger, "idempotency_keys") == 0
 
 
@@ -423,12 +426,12 @@ async def test_endpoints_of_a_tenant_are_owed_only_by_its_own_events(ledger: Led
     endpoints = {
         t: {await build.create_endpoint(ledger, t), await build.create_endpoint(ledger, t)} for t in tenants
     }
-    accepter = build.make_intake(ledger)
+    intake = build.make_intake(ledger)
     answers = await asyncio.gather(
-        *[accepter.accept_events(t, [ONE], single=True) for t in tenants for _ in "123"]
+        *[intake.accept_events(t, [ONE], single=True) for t in tenants for _ in "123"]
     )
     for tenant, answer in zip([t for t in tenants for _ in "123"], answers, strict=True):
-        assert await owed(ledger, event_id(answer)) == endpoints[tenant]
+        assert await find_endpoints(ledger, event_id(answer)) == endpoints[tenant]
     wrong = await build.fetch_rows(
         ledger,
         """
@@ -440,15 +443,15 @@ async def test_endpoints_of_a_tenant_are_owed_only_by_its_own_events(ledger: Led
 
 
 # ------------------------------------------------------------------ channels and conditions
-async def test_channels_and_failed_conditions_are_kept_beside_a_trace_and_without_one(
+async def test_channels_and_condition_errors_are_stored_with_and_without_a_trace(
     own_ledger: Ledger,
 ) -> None:
     tenant = await build.create_tenant(own_ledger)
     await build.create_endpoint(own_ledger, tenant, build.EndpointSpec(condition="length(@) > `1`"))
     events = [NewEvent("a", b"1", ("eu", "us")), NewEvent("a", b'"long"'), NewEvent("a", b'""')]
     for traced in (False, True):
-        accepter = Intake(own_ledger, limits=build.LIMITS, clock=clock, keep_traces=traced)
-        await accepter.accept_events(tenant, events, single=False, traceparent=TRACE)
+        intake = Intake(own_ledger, limits=build.LIMITS, clock=clock, keep_traces=traced)
+        await intake.accept_events(tenant, events, single=False, traceparent=TRACE)
         kept = await build.fetch_rows(
             own_ledger,
             "select e.channels, e.traceparent, e.matched, d.condition_failed from events e "
@@ -467,9 +470,9 @@ async def test_evaluating_conditions_yields_to_other_tasks(own_ledger: Ledger) -
     tenant = await build.create_tenant(own_ledger)
     many = " || ".join([f"@[?n == `{number}`]" for number in range(15)])
     await build.create_endpoint(own_ledger, tenant, build.EndpointSpec(condition=many))
-    accepter, turns = build.make_intake(own_ledger), 0
+    intake, turns = build.make_intake(own_ledger), 0
     some = [NewEvent("a", b"[%b]" % b",".join([b'{"n": 99}'] * 40))]
-    await accepter.accept_events(tenant, some, single=True)
+    await intake.accept_events(tenant, some, single=True)
 
     async def count() -> None:
         nonlocal turns
@@ -478,7 +481,7 @@ async def test_evaluating_conditions_yields_to_other_tasks(own_ledger: Ledger) -
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    accepted = accepter.accept_events(tenant, some * 200, single=False)
+    accepted = intake.accept_events(tenant, some * 200, single=False)
     answer = await accepted
     counting.cancel()
     assert answer.response_body.count(b'"deliveries":0') == 200

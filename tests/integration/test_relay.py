@@ -1,4 +1,4 @@
-"""The relay on a real ledger and a queue in memory: what is due is published, and again when it is lost."""
+"""The relay on a real ledger and a queue in memory: due deliveries are published, lost ones again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NEVER = timedelta(hours=1)
 
 
 class Queue:
-    """The queue in memory, seen from a worker's side."""
+    """The queue in memory, as a worker sees it."""
 
     def __init__(self) -> None:
         self.broker: Broker = create_in_process_broker()
@@ -59,7 +59,7 @@ class Queue:
         return self.broker.queues[QUEUE].qsize()  # type: ignore[no-any-return]
 
     def take(self) -> list[ClaimId]:
-        """Take every message that waits."""
+        """Take every waiting message."""
         found = []
         while len(self):
             message = dramatiq.Message.decode(self.broker.queues[QUEUE].get())
@@ -68,8 +68,8 @@ class Queue:
         return found
 
 
-class Doubtful(Publisher):
-    """A publisher whose broker refuses while it is told to, and that can be held up."""
+class FailingPublisher(Publisher):
+    """A publisher that refuses while `refuses` is set, and waits for `may_go_on`."""
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker, QUEUE)
@@ -93,20 +93,20 @@ class Doubtful(Publisher):
         return super().publish(ids)
 
 
-def relay_on(ledger: Ledger, publisher: Publisher, *, poll: timedelta = NEVER) -> Relay:
-    upkeep = MaintenanceTask(build.make_maintenance(ledger))
-    pace = RelayConfig(
+def make_relay(ledger: Ledger, publisher: Publisher, *, poll: timedelta = NEVER) -> Relay:
+    maintenance = MaintenanceTask(build.make_maintenance(ledger))
+    config = RelayConfig(
         poll_interval=poll,
         window=timedelta(seconds=0.5),
         queue_lease=build.QUEUE_LEASE,
         default_max_in_flight=build.HIGH_IN_FLIGHT,
     )
-    return Relay(ledger, publisher, upkeep, pace)
+    return Relay(ledger, publisher, maintenance, config)
 
 
 @asynccontextmanager
-async def relaying(relay: Relay) -> AsyncIterator[None]:
-    """Let a relay run; at the end it stops in good order."""
+async def run_relay(relay: Relay) -> AsyncIterator[None]:
+    """Run a relay, and stop it in order at the end."""
     running = asyncio.create_task(relay.run())
     try:
         yield
@@ -116,8 +116,8 @@ async def relaying(relay: Relay) -> AsyncIterator[None]:
             await running
 
 
-async def is_heard(ledger: Ledger, *, relays: int = 1) -> bool:
-    """Whether the relays listen and have had their first look."""
+async def is_listening(ledger: Ledger, *, relays: int = 1) -> bool:
+    """Whether the relays listen and have made their first scan."""
     found = await build.fetch_row(
         ledger,
         """
@@ -129,12 +129,12 @@ async def is_heard(ledger: Ledger, *, relays: int = 1) -> bool:
 
 
 # ---- from due to published
-async def test_what_is_due_when_it_starts_is_published_once(
+async def test_deliveries_due_at_start_are_published_once(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 150)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE))):
         await build.wait_until(lambda: len(queue) == 2)
     published = queue.take()
     works = [work for claim_id in published for work in await build.start_claim(ledger, claim_id)]
@@ -142,13 +142,13 @@ async def test_what_is_due_when_it_starts_is_published_once(
     assert len(works) == 150
 
 
-async def test_an_event_is_published_at_once_without_looking_for_it(
+async def test_an_event_is_published_at_once_without_a_scan(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     del endpoint
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await build.wait_until(lambda: is_heard(ledger))
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await build.wait_until(lambda: is_listening(ledger))
         published: set[ClaimId] = set()
         for _ in range(3):
             await build.accept_event(ledger, tenant)
@@ -157,10 +157,8 @@ async def test_an_event_is_published_at_once_without_looking_for_it(
     assert len(published) == 3
 
 
-async def test_an_event_that_comes_while_a_claim_is_under_way_is_published_too(
-    own_ledger: Ledger, database_url: str
-) -> None:
-    """The claim has looked already, and what it did not find leaves the backlog when it ends."""
+async def test_an_event_during_a_claim_is_published(own_ledger: Ledger, database_url: str) -> None:
+    """The claim did not see it, and drops endpoints without due deliveries from the queue when it ends."""
     tenant = await build.create_tenant(own_ledger)
     await build.create_endpoint(own_ledger, tenant)
     await build.execute(
@@ -175,8 +173,8 @@ async def test_an_event_that_comes_while_a_claim_is_under_way_is_published_too(
         "create trigger slow before insert on claims for each row execute function wait_for_the_test()",
     )
     queue = Queue()
-    async with relaying(relay_on(own_ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await build.wait_until(lambda: is_heard(own_ledger))
+    async with run_relay(make_relay(own_ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await build.wait_until(lambda: is_listening(own_ledger))
         with connect(database_url) as holding:
             holding.execute("select pg_advisory_lock(42)")
             await build.accept_event(own_ledger, tenant)
@@ -184,19 +182,17 @@ async def test_an_event_that_comes_while_a_claim_is_under_way_is_published_too(
             await build.accept_event(own_ledger, tenant)
             await build.accept_event(
                 own_ledger, tenant
-            )  # by its commit the relay has heard of the one before
+            )  # at its commit the relay has been notified of the one before
         await build.wait_until(lambda: build.is_everything_claimed(own_ledger))
     assert (await build.fetch_row(own_ledger, "select sum(size) from claims"))[0] == 3
 
 
-async def test_more_endpoints_than_a_notification_can_name_are_found_by_looking(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_scan_finds_endpoints_beyond_a_notification(ledger: Ledger, tenant: TenantId) -> None:
     for _ in range(175):
         await build.create_endpoint(ledger, tenant)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await build.wait_until(lambda: is_heard(ledger))
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await build.wait_until(lambda: is_listening(ledger))
         await build.accept_event(ledger, tenant)
         await build.wait_until(lambda: build.is_everything_claimed(ledger))
     assert (await build.fetch_row(ledger, "select sum(size) from claims"))[0] == 175
@@ -209,18 +205,18 @@ async def test_a_retry_is_found_by_polling_when_it_is_due(
     claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
     await build.record_results(ledger, build.make_retry(work, claim_id, delay=timedelta(seconds=0.2)))
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
         await build.wait_until(lambda: len(queue) == 1)
 
 
-async def test_a_paused_endpoint_s_deliveries_wait_and_go_when_it_is_resumed(
+async def test_paused_deliveries_are_published_after_resuming(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     other = await build.create_endpoint(ledger, tenant)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await build.wait_until(lambda: is_heard(ledger))
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE))):
+        await build.wait_until(lambda: is_listening(ledger))
         await build.accept_event(ledger, tenant)
         await build.wait_until(lambda: len(queue) == 1)
         ((work,),) = [await build.start_claim(ledger, claim_id) for claim_id in queue.take()]
@@ -238,28 +234,28 @@ async def test_relay_queues_no_more_than_the_window(
     del endpoint
     await build.accept_events(ledger, tenant, 1_000)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE))):
         await build.wait_until(lambda: len(queue) >= MIN_TARGET // 100)
         assert (await build.fetch_row(ledger, "select sum(size) from claims"))[0] == MIN_TARGET
         taken = 0
 
-        async def all_taken() -> bool:
+        async def is_all_taken() -> bool:
             nonlocal taken
             for claim_id in queue.take():
                 taken += len(await build.start_claim(ledger, claim_id))
             return taken == 1_000
 
-        await build.wait_until(all_taken)
+        await build.wait_until(is_all_taken)
 
 
-async def test_one_tenant_s_backlog_does_not_stand_in_front_of_another_s_event(ledger: Ledger) -> None:
+async def test_one_tenant_s_backlog_does_not_delay_another_s_event(ledger: Ledger) -> None:
     loud, quiet = await build.create_tenant(ledger), await build.create_tenant(ledger)
     await build.create_endpoint(ledger, loud)
     patient = await build.create_endpoint(ledger, quiet)
     await build.accept_events(ledger, loud, 1_000)
     await build.accept_event(ledger, quiet)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE))):
         await build.wait_until(lambda: len(queue) > 0)
     works = [work for claim_id in queue.take() for work in await build.start_claim(ledger, claim_id)]
     assert patient in {work.endpoint_id for work in works}
@@ -270,12 +266,12 @@ async def test_two_relays_publish_nothing_twice(ledger: Ledger, tenant: TenantId
     for _ in range(4):
         await build.create_endpoint(ledger, tenant)
     queues = [Queue(), Queue()]
-    one, other = [relay_on(ledger, Publisher(queue.broker, QUEUE)) for queue in queues]
-    async with relaying(one), relaying(other):
-        await build.wait_until(lambda: is_heard(ledger, relays=2))
+    one, other = [make_relay(ledger, Publisher(queue.broker, QUEUE)) for queue in queues]
+    async with run_relay(one), run_relay(other):
+        await build.wait_until(lambda: is_listening(ledger, relays=2))
         works = []
 
-        async def all_started() -> bool:
+        async def is_all_started() -> bool:
             works.extend(
                 [
                     work.delivery_id
@@ -288,17 +284,17 @@ async def test_two_relays_publish_nothing_twice(ledger: Ledger, tenant: TenantId
 
         for _ in range(10):
             await build.accept_events(ledger, tenant, 20)
-        await build.wait_until(all_started)
+        await build.wait_until(is_all_started)
     assert len(works) == len(set(works)) == 800
 
 
-# ---- within what an endpoint may be sent
+# ---- limits of endpoints
 THREE = EndpointLimits(in_flight=3)
 PATIENT = replace(health_attempts.HEALTH_TERMS, breaker=BreakerConfig(consecutive=1_000, minimum=1_000))
 
 
 class Worker:
-    """Takes what is queued, holds it, and lets attempts end well one at a time."""
+    """Takes queued claims, holds them, and ends attempts successfully one at a time."""
 
     def __init__(self, ledger: Ledger, *queues: Queue) -> None:
         self._ledger = ledger
@@ -307,14 +303,14 @@ class Worker:
         self.delivered = 0
 
     async def holds(self, count: int) -> bool:
-        """Whether so many are in hand, after another look into the queues."""
+        """Whether so many are in flight, after another look into the queues."""
         for queue in self._queues:
             for claim_id in queue.take():
                 self.in_hand += [(claim_id, work) for work in await build.start_claim(self._ledger, claim_id)]
         return len(self.in_hand) >= count
 
     async def deliver(self, signal: Signal = Signal.GOOD, *, most: int = 3) -> None:
-        """Let the attempt end that was begun first; the endpoint may have so many in flight."""
+        """End the oldest attempt; `max_in_flight` is the endpoint's limit."""
         claim_id, work = self.in_hand.pop(0)
         told = AttemptSignal(signal, terms=replace(PATIENT, max_in_flight=most))
         await health_attempts.record_attempts(
@@ -323,8 +319,8 @@ class Worker:
         self.delivered += 1
 
 
-class Counting(Ledger):
-    """A ledger that counts how often it is asked who has work, and for the gates of which endpoints."""
+class CountingLedger(Ledger):
+    """A ledger that counts the scans, and the endpoints whose gates are locked."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, application_name="waybill relay")
@@ -343,10 +339,10 @@ class Counting(Ledger):
 
 
 @pytest.fixture
-async def counting(shared_url: str) -> AsyncIterator[Counting]:
-    counting = Counting(shared_url)
-    yield counting
-    await counting.close()
+async def count_calls(shared_url: str) -> AsyncIterator[CountingLedger]:
+    count_calls = CountingLedger(shared_url)
+    yield count_calls
+    await count_calls.close()
 
 
 async def test_endpoint_at_its_limit_is_claimed_again_after_a_result(
@@ -356,7 +352,7 @@ async def test_endpoint_at_its_limit_is_claimed_again_after_a_result(
     await build.accept_events(ledger, tenant, 12)
     queue = Queue()
     worker = Worker(ledger, queue)
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
         while worker.delivered < 9:
             await build.wait_until(lambda: worker.holds(3))
             assert len(worker.in_hand) == 3
@@ -367,12 +363,12 @@ async def test_endpoint_at_its_limit_is_claimed_again_after_a_result(
 
 @pytest.mark.parametrize("most", [1, 4, 9])
 async def test_endpoint_with_changing_limit_is_drained(ledger: Ledger, tenant: TenantId, most: int) -> None:
-    """It halves with every slow answer and grows with good ones; nobody looks unasked."""
+    """The limit halves with every slow answer and grows with good ones; no poll helps."""
     await build.create_endpoint(ledger, tenant, EndpointSpec(limits=EndpointLimits(in_flight=most)))
     await build.accept_events(ledger, tenant, 40)
     queue = Queue()
     worker = Worker(ledger, queue)
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
         while worker.delivered < 40:
             await build.wait_until(lambda: worker.holds(1))
             slow = worker.delivered % 6 == 0
@@ -380,51 +376,50 @@ async def test_endpoint_with_changing_limit_is_drained(ledger: Ledger, tenant: T
     assert await build.is_schedule_empty(ledger)
 
 
-async def test_what_a_rate_limit_held_goes_by_itself_when_its_time_has_come(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_rate_limited_deliveries_go_when_permitted(ledger: Ledger, tenant: TenantId) -> None:
     limits = EndpointLimits(rate=RateLimit(20, timedelta(seconds=1)))
     await build.create_endpoint(ledger, tenant, EndpointSpec(limits=limits))
     await build.accept_events(ledger, tenant, 5)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
         await build.wait_until(lambda: build.is_everything_claimed(ledger))
     found = await build.fetch_rows(ledger, "select size, created_at from claims order by created_at")
     assert sum(row.size for row in found) == 5
-    # One can go at once and each other one fifty milliseconds after the one before.
+    # One may go at once, each other one fifty milliseconds after the one before.
     assert found[-1].created_at - found[0].created_at >= timedelta(seconds=0.1)
 
 
 @pytest.mark.parametrize(
     "held", ["breaker = 'open', probe_at = clock_timestamp() + :by", "waits_until = clock_timestamp() + :by"]
 )
-async def test_what_is_held_for_less_than_a_poll_goes_by_itself_when_that_is_over(
+async def test_a_hold_shorter_than_a_poll_ends_by_itself(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, held: str
 ) -> None:
     await build.accept_events(ledger, tenant, 1)
-    change = f"update endpoint_health set {held} where endpoint_id = :id"  # noqa: S608  a constant above
+    change = f"update endpoint_health set {held} where endpoint_id = :id"  # noqa: S608  a constant
     await build.execute(ledger, change, by=timedelta(seconds=0.3), id=endpoint)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await build.wait_until(lambda: is_heard(ledger))
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await build.wait_until(lambda: is_listening(ledger))
         await build.notify_due(ledger, tenant, endpoint)
         await build.wait_until(lambda: len(queue) == 1)
 
 
-async def test_two_relays_never_have_more_on_the_way_than_an_endpoint_may_be_sent(
+async def test_two_relays_keep_to_an_endpoint_s_limit(
     own_ledger: Ledger,
 ) -> None:
     tenant = await build.create_tenant(own_ledger)
     await build.create_endpoint(own_ledger, tenant, EndpointSpec(limits=THREE))
-    # A relay that broke it would end, and the test with it.
+    # A broken limit ends the relay, and the test with it.
     await build.execute(own_ledger, "alter table endpoint_health add constraint bound check (in_flight <= 3)")
     queues = [Queue(), Queue()]
     worker = Worker(own_ledger, *queues)
     one, other = [
-        relay_on(own_ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05)) for queue in queues
+        make_relay(own_ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))
+        for queue in queues
     ]
-    async with relaying(one), relaying(other):
-        await build.wait_until(lambda: is_heard(own_ledger, relays=2))
+    async with run_relay(one), run_relay(other):
+        await build.wait_until(lambda: is_listening(own_ledger, relays=2))
         await build.accept_events(own_ledger, tenant, 60)
         while worker.delivered < 60:
             await build.wait_until(lambda: worker.holds(1))
@@ -447,34 +442,36 @@ async def test_two_relays_never_have_more_on_the_way_than_an_endpoint_may_be_sen
     ],
 )
 async def test_held_endpoint_is_checked_once_per_notification(
-    ledger: Ledger, tenant: TenantId, counting: Counting, held: str
+    ledger: Ledger, tenant: TenantId, count_calls: CountingLedger, held: str
 ) -> None:
     limits = EndpointLimits(in_flight=3, rate=RateLimit(1_000, timedelta(seconds=1)))
     endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(limits=limits))
     await build.create_endpoint(ledger, tenant)
-    change = f"update endpoint_health set {held} where endpoint_id = :id"  # noqa: S608  a constant above
+    change = f"update endpoint_health set {held} where endpoint_id = :id"  # noqa: S608  a constant
     await build.execute(ledger, change, id=endpoint)
     queue = Queue()
-    async with relaying(relay_on(counting, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.02))):
-        await build.wait_until(lambda: is_heard(ledger))
+    async with run_relay(
+        make_relay(count_calls, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.02))
+    ):
+        await build.wait_until(lambda: is_listening(ledger))
         await build.accept_event(ledger, tenant)
         await build.wait_until(lambda: len(queue) == 1)
-        scans = counting.scans
-        await build.wait_until(lambda: counting.scans >= scans + 20)
-    # Only one that is at its limit is found by every scan: nothing tells when it will not be.
-    found_by_scans = counting.scans if "in_flight" in held else 0
-    assert counting.looks[endpoint] <= 1 + found_by_scans
+        scans = count_calls.scans
+        await build.wait_until(lambda: count_calls.scans >= scans + 20)
+    # Every scan finds an endpoint at its limit: nothing says when it will have room.
+    found_by_scans = count_calls.scans if "in_flight" in held else 0
+    assert count_calls.looks[endpoint] <= 1 + found_by_scans
 
 
-# ---- when things fail
+# ---- failures
 async def test_claims_refused_by_the_broker_are_released_and_published_later(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 5)
     queue = Queue()
-    publisher = Doubtful(queue.broker)
+    publisher = FailingPublisher(queue.broker)
     publisher.refuses = True
-    async with relaying(relay_on(ledger, publisher)):
+    async with run_relay(make_relay(ledger, publisher)):
         await build.wait_until(lambda: publisher.refused >= 2)
         publisher.refuses = False
         await build.wait_until(lambda: len(queue) == 1)
@@ -485,8 +482,8 @@ async def test_claims_refused_by_the_broker_are_released_and_published_later(
     assert await build.count_rows(ledger, "claims") == 1
 
 
-async def test_a_broker_that_breaks_off_half_way_leaves_the_rest_unconfirmed(ledger: Ledger) -> None:
-    class Weary(Queue):
+async def test_a_broker_that_fails_midway_leaves_the_rest_unconfirmed(ledger: Ledger) -> None:
+    class BreakingBroker(Queue):
         def __init__(self) -> None:
             super().__init__()
             enqueue = self.broker.enqueue
@@ -499,7 +496,7 @@ async def test_a_broker_that_breaks_off_half_way_leaves_the_rest_unconfirmed(led
             self.broker.enqueue = enqueue_two  # type: ignore[method-assign, assignment]
 
     del ledger
-    queue = Weary()
+    queue = BreakingBroker()
     claims = [ClaimId(UUID(int=number)) for number in range(5)]
     assert Publisher(queue.broker, QUEUE).publish(claims) == claims[2:]
     assert queue.take() == claims[:2]
@@ -511,7 +508,7 @@ async def test_a_claim_whose_message_was_lost_is_published_again(
     del endpoint
     await build.accept_event(ledger, tenant)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE))):
         await build.wait_until(lambda: len(queue) == 1)
         (lost,) = queue.take()
         await build.expire_lease(ledger, lost)
@@ -522,13 +519,13 @@ async def test_a_claim_whose_message_was_lost_is_published_again(
     assert len(await build.start_claim(ledger, found)) == 1
 
 
-async def test_what_a_dead_worker_had_is_published_again(
+async def test_a_dead_worker_s_deliveries_are_published_again(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     del endpoint
     await build.accept_event(ledger, tenant)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE))):
         await build.wait_until(lambda: len(queue) == 1)
         (dead,) = queue.take()
         await build.start_claim(ledger, dead)
@@ -537,14 +534,14 @@ async def test_what_a_dead_worker_had_is_published_again(
     assert len(await build.start_claim(ledger, queue.take()[0])) == 1
 
 
-async def test_nothing_is_piled_onto_a_queue_that_nobody_reads(
+async def test_an_unread_queue_is_not_filled_further(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     del endpoint
     await build.accept_events(ledger, tenant, 3)
     queue = Queue()
-    publisher = Doubtful(queue.broker)
-    async with relaying(relay_on(ledger, publisher, poll=timedelta(seconds=0.05))):
+    publisher = FailingPublisher(queue.broker)
+    async with run_relay(make_relay(ledger, publisher, poll=timedelta(seconds=0.05))):
         await build.wait_until(lambda: len(queue) == 1)
         async with ledger.transaction() as tx:
             await claims.expire_all_leases(tx)
@@ -557,14 +554,14 @@ async def test_nothing_is_piled_onto_a_queue_that_nobody_reads(
     assert len(await build.start_claim(ledger, queue.take()[0])) == 4
 
 
-async def test_a_relay_outlives_its_connections_to_the_ledger(
+async def test_a_relay_survives_lost_ledger_connections(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, shared_url: str
 ) -> None:
     del endpoint
     queue = Queue()
     own = Ledger(shared_url, application_name="waybill relay")
-    async with relaying(relay_on(own, Publisher(queue.broker, QUEUE))):
-        await build.wait_until(lambda: is_heard(ledger))
+    async with run_relay(make_relay(own, Publisher(queue.broker, QUEUE))):
+        await build.wait_until(lambda: is_listening(ledger))
         await build.fetch_rows(
             ledger,
             """
@@ -577,15 +574,15 @@ async def test_a_relay_outlives_its_connections_to_the_ledger(
     await own.close()
 
 
-# ---- at the side
-async def test_what_a_deleted_endpoint_is_owed_is_cancelled(
+# ---- background tasks
+async def test_a_deleted_endpoint_s_deliveries_are_cancelled(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     await build.accept_events(ledger, tenant, 3)
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
-        await build.wait_until(lambda: is_heard(ledger))
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
+        await build.wait_until(lambda: is_listening(ledger))
         await build.delete_endpoint(ledger, tenant, endpoint)
         await build.wait_until(lambda: build.is_schedule_empty(ledger))
     found = await build.fetch_rows(ledger, "select distinct status, reason from deliveries")
@@ -593,7 +590,7 @@ async def test_what_a_deleted_endpoint_is_owed_is_cancelled(
     assert len(queue) == 0
 
 
-async def test_partitions_are_made_ahead(database_url: str) -> None:
+async def test_partitions_are_created_ahead(database_url: str) -> None:
     ledger = Ledger(database_url)
     queue = Queue()
 
@@ -610,20 +607,20 @@ async def test_partitions_are_made_ahead(database_url: str) -> None:
         )
         return len(found) > 0
 
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE))):
         await build.wait_until(some)
     assert await made()
     await ledger.close()
 
 
-async def test_stopping_waits_for_what_is_being_published(
+async def test_stopping_waits_for_a_running_publish(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     del endpoint
     queue = Queue()
-    publisher = Doubtful(queue.broker)
+    publisher = FailingPublisher(queue.broker)
     publisher.may_go_on.clear()
-    relay = relay_on(ledger, publisher)
+    relay = make_relay(ledger, publisher)
     await build.accept_event(ledger, tenant)
     running = asyncio.create_task(relay.run())
     await build.wait_until(lambda: publisher.asked == 1)
@@ -636,23 +633,23 @@ async def test_stopping_waits_for_what_is_being_published(
     assert len(queue) == 1
 
 
-async def test_a_relay_that_is_stopped_while_it_waits_ends_at_once(ledger: Ledger) -> None:
-    relay = relay_on(ledger, Publisher(Queue().broker, QUEUE), poll=NEVER)
+async def test_an_idle_relay_stops_at_once(ledger: Ledger) -> None:
+    relay = make_relay(ledger, Publisher(Queue().broker, QUEUE), poll=NEVER)
     running = asyncio.create_task(relay.run())
-    await build.wait_until(lambda: is_heard(ledger))
+    await build.wait_until(lambda: is_listening(ledger))
     relay.stop()
     async with asyncio.timeout(10):
         await running
-    await build.wait_until(lambda: is_heard(ledger, relays=0))
+    await build.wait_until(lambda: is_listening(ledger, relays=0))
 
 
 async def test_claims_refused_during_shutdown_are_released(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    publisher = Doubtful(Queue().broker)
+    publisher = FailingPublisher(Queue().broker)
     publisher.refuses = True
     publisher.may_go_on.clear()
-    relay = relay_on(ledger, publisher)
+    relay = make_relay(ledger, publisher)
     await build.accept_event(ledger, tenant)
     running = asyncio.create_task(relay.run())
     await build.wait_until(lambda: publisher.asked == 1)
@@ -663,11 +660,11 @@ async def test_claims_refused_during_shutdown_are_released(
     assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
-async def test_an_endpoint_that_wants_other_events_is_not_disturbed(ledger: Ledger, tenant: TenantId) -> None:
+async def test_an_endpoint_with_another_filter_is_not_checked(ledger: Ledger, tenant: TenantId) -> None:
     await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("user.*",)))
     queue = Queue()
-    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await build.wait_until(lambda: is_heard(ledger))
+    async with run_relay(make_relay(ledger, Publisher(queue.broker, QUEUE))):
+        await build.wait_until(lambda: is_listening(ledger))
         await build.accept_event(ledger, tenant, "order.created")
         await build.accept_event(ledger, tenant, "user.left")
         await build.wait_until(lambda: len(queue) == 1)

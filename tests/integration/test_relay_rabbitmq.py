@@ -1,4 +1,4 @@
-"""The relay's way into a real RabbitMQ: confirmed, durable, and honest when there is none."""
+"""Publishing to a real RabbitMQ: confirmed, durable, and reported when it fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["classic", "quorum"])
 def settings(request: pytest.FixtureRequest, amqp_url: str) -> Iterator[Settings]:
-    """Settings with a queue of this test's own, which is gone when it ends."""
+    """Settings with a queue of the test's own, which is deleted at its end."""
     own = Settings(
         amqp_url=SecretText(amqp_url), queue_type=request.param, queue_name=f"test_{secrets.token_hex(4)}"
     )
@@ -55,8 +55,10 @@ def broker(settings: Settings) -> Iterator[Broker]:
     broker.close()
 
 
-def messages(settings: Settings, amqp_url: str, count: int) -> list[tuple[pika.BasicProperties, ClaimId]]:
-    """This many messages, each with the claim that it names."""
+def read_messages(
+    settings: Settings, amqp_url: str, count: int
+) -> list[tuple[pika.BasicProperties, ClaimId]]:
+    """Read this many messages, with the claim that each names."""
     found: list[tuple[pika.BasicProperties, ClaimId]] = []
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
         channel = connection.channel()
@@ -76,21 +78,19 @@ def messages(settings: Settings, amqp_url: str, count: int) -> list[tuple[pika.B
 def test_claims_are_published_durably_and_in_order(settings: Settings, broker: Broker, amqp_url: str) -> None:
     claims = [ClaimId(new_id()) for _ in range(3)]
     assert Publisher(broker, get_queue_name(settings, Priority.LIVE)).publish(claims) == []
-    found = messages(settings, amqp_url, 3)
+    found = read_messages(settings, amqp_url, 3)
     assert [claim_id for _, claim_id in found] == claims
     assert {properties.delivery_mode for properties, _ in found} == {pika.DeliveryMode.Persistent.value}
 
 
-def test_a_queue_without_messages_has_none_waiting(settings: Settings, broker: Broker) -> None:
+def test_an_empty_queue_has_no_waiting_messages(settings: Settings, broker: Broker) -> None:
     publisher = Publisher(broker, get_queue_name(settings, Priority.LIVE))
     assert publisher.count_waiting() == 0
     publisher.send_heartbeat()
     assert publisher.publish([]) == []
 
 
-def test_a_queue_that_is_gone_is_made_again_by_whoever_asks_how_much_waits_there(
-    settings: Settings, broker: Broker, amqp_url: str
-) -> None:
+def test_a_missing_queue_is_declared_by_a_count(settings: Settings, broker: Broker, amqp_url: str) -> None:
     publisher = Publisher(broker, get_queue_name(settings, Priority.LIVE))
     assert publisher.publish([ClaimId(new_id())]) == []
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
@@ -98,24 +98,24 @@ def test_a_queue_that_is_gone_is_made_again_by_whoever_asks_how_much_waits_there
     assert publisher.count_waiting() == 0
     claim = ClaimId(new_id())
     assert publisher.publish([claim]) == []
-    assert [one for _, one in messages(settings, amqp_url, 1)] == [claim]
+    assert [one for _, one in read_messages(settings, amqp_url, 1)] == [claim]
 
 
-def test_a_broker_that_refused_once_is_asked_anew(settings: Settings, broker: Broker, amqp_url: str) -> None:
+def test_a_closed_channel_is_replaced(settings: Settings, broker: Broker, amqp_url: str) -> None:
     name = get_queue_name(settings, Priority.LIVE)
     publisher = Publisher(broker, name)
     assert publisher.count_waiting() == 0
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
         channel = connection.channel()
         channel.queue_delete(name)
-        channel.queue_declare(name, durable=True, arguments={"x-max-length": 1})  # with other terms: 406
+        channel.queue_declare(name, durable=True, arguments={"x-max-length": 1})  # with other arguments: 406
         with pytest.raises(Unavailable):
             publisher.count_waiting()
         channel.queue_delete(name)
     assert publisher.count_waiting() == 0
 
 
-async def test_what_is_due_arrives_in_the_queue(
+async def test_due_deliveries_arrive_in_the_queue(
     settings: Settings, broker: Broker, amqp_url: str, database_url: str
 ) -> None:
     async with build.open_ledger(database_url) as ledger:
@@ -123,25 +123,25 @@ async def test_what_is_due_arrives_in_the_queue(
         await build.create_endpoint(ledger, tenant)
         await build.accept_events(ledger, tenant, 3)
         hour = timedelta(hours=1)
-        upkeep = MaintenanceTask(build.make_maintenance(ledger))
+        maintenance = MaintenanceTask(build.make_maintenance(ledger))
         publisher = Publisher(broker, get_queue_name(settings, Priority.LIVE))
         assert publisher.count_waiting() == 0
         relay = Relay(
             ledger,
             publisher,
-            upkeep,
+            maintenance,
             RelayConfig(hour, timedelta(seconds=0.5), build.QUEUE_LEASE, build.HIGH_IN_FLIGHT),
         )
         running = asyncio.create_task(relay.run())
         try:
-            ((_, claim_id),) = await asyncio.to_thread(messages, settings, amqp_url, 1)
+            ((_, claim_id),) = await asyncio.to_thread(read_messages, settings, amqp_url, 1)
         finally:
             relay.stop()
             await running
         assert len(await build.start_claim(ledger, claim_id)) == 3
 
 
-def test_a_broker_that_is_not_there_confirms_nothing(unused_tcp_port: int) -> None:
+def test_an_absent_broker_confirms_nothing(unused_tcp_port: int) -> None:
     away = Settings(amqp_url=SecretText(f"amqp://127.0.0.1:{unused_tcp_port}/%2F"))
     publisher = Publisher(create_rabbitmq_broker(away), get_queue_name(away, Priority.LIVE))
     claims = [ClaimId(new_id()) for _ in range(3)]
@@ -151,9 +151,7 @@ def test_a_broker_that_is_not_there_confirms_nothing(unused_tcp_port: int) -> No
     publisher.send_heartbeat()
 
 
-def test_each_lane_has_a_queue_and_an_actor_of_its_own(
-    settings: Settings, broker: Broker, amqp_url: str
-) -> None:
+def test_each_priority_has_its_own_queue_and_actor(settings: Settings, broker: Broker, amqp_url: str) -> None:
     claim_id = ClaimId(new_id())
     replays = Publisher(broker, get_queue_name(settings, Priority.REPLAY), actor=DELIVER_REPLAYS_ACTOR)
     assert Publisher(broker, get_queue_name(settings, Priority.LIVE)).count_waiting() == 0

@@ -1,4 +1,4 @@
-"""The relay and its two lanes: live work first, replays beside it."""
+"""The relay's two priorities: live work first, replays beside it."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ NEVER = timedelta(hours=1)
 TO_REPLAY = "update schedule set lane = 1 where endpoint_id = :id"
 
 
-def relay_on(ledger: Ledger, broker: Broker) -> Relay:
-    upkeep = MaintenanceTask(build.make_maintenance(ledger))
-    pace = RelayConfig(NEVER, timedelta(seconds=0.5), build.QUEUE_LEASE, build.HIGH_IN_FLIGHT, SHARE)
+def make_relay(ledger: Ledger, broker: Broker) -> Relay:
+    maintenance = MaintenanceTask(build.make_maintenance(ledger))
+    config = RelayConfig(NEVER, timedelta(seconds=0.5), build.QUEUE_LEASE, build.HIGH_IN_FLIGHT, SHARE)
     live, replays = Publisher(broker, LIVE), Publisher(broker, REPLAYS, actor=DELIVER_REPLAYS_ACTOR)
-    return Relay(ledger, live, upkeep, pace, replay_publisher=replays)
+    return Relay(ledger, live, maintenance, config, replay_publisher=replays)
 
 
 class Queues:
-    """Both queues in memory, seen from a worker's side."""
+    """Both queues in memory, as a worker sees them."""
 
     def __init__(self) -> None:
         self.broker = create_in_process_broker()
@@ -61,7 +61,7 @@ class Queues:
             self.broker.declare_queue(name)
 
     def take(self, name: str, actor: str) -> list[ClaimId]:
-        """Take every message that waits in one of them."""
+        """Take every waiting message of one queue."""
         found = []
         while self.broker.queues[name].qsize():
             message = dramatiq.Message.decode(self.broker.queues[name].get())
@@ -80,8 +80,8 @@ async def deliver(ledger: Ledger, claims: list[ClaimId]) -> int:
     return count
 
 
-async def of_both(ledger: Ledger, tenant: TenantId, count: int) -> tuple[EndpointId, EndpointId]:
-    """An endpoint with live work and one with replays, so many of each."""
+async def make_both(ledger: Ledger, tenant: TenantId, count: int) -> tuple[EndpointId, EndpointId]:
+    """Make an endpoint with live deliveries and one with replays, this many of each."""
     live, replayed = [await build.create_endpoint(ledger, tenant) for _ in range(2)]
     for _ in range(count // 500):
         await build.accept_events(ledger, tenant, 500)
@@ -89,12 +89,12 @@ async def of_both(ledger: Ledger, tenant: TenantId, count: int) -> tuple[Endpoin
     return live, replayed
 
 
-async def test_replays_get_their_share_while_live_work_waits_and_everything_in_the_end(
+async def test_replays_get_their_share_beside_live_work_and_the_rest_after(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    await of_both(ledger, tenant, 2_000)
+    await make_both(ledger, tenant, 2_000)
     queues = Queues()
-    relay = relay_on(ledger, queues.broker)
+    relay = make_relay(ledger, queues.broker)
     running = asyncio.create_task(relay.run())
     live = replays = beside = 0
     try:
@@ -110,7 +110,7 @@ async def test_replays_get_their_share_while_live_work_waits_and_everything_in_t
         relay.stop()
         await running
     assert (live, replays) == (2_000, 2_000)
-    # What stands in the queue when live work ends was allowed while it waited.
+    # What is queued when live work ends was permitted while it waited.
     assert beside <= 2_000 * SHARE / (1 - SHARE) + MIN_TARGET * SHARE
 
 
@@ -119,15 +119,15 @@ async def test_replays_alone_are_claimed_as_fast_as_live_work(ledger: Ledger, te
     await build.accept_events(ledger, tenant, 600)
     await build.execute(ledger, TO_REPLAY, id=replayed)
     queues = Queues()
-    relay = relay_on(ledger, queues.broker)
+    relay = make_relay(ledger, queues.broker)
     running = asyncio.create_task(relay.run())
     try:
         claimed = "select coalesce(sum(size), 0) from claims where lane = 1"
 
-        async def full() -> bool:
+        async def is_full() -> bool:
             return bool((await build.fetch_row(ledger, claimed))[0] == MIN_TARGET)
 
-        await build.wait_until(full)
+        await build.wait_until(is_full)
     finally:
         relay.stop()
         await running
@@ -148,7 +148,7 @@ async def test_replay_notifications_name_the_replay_priority(ledger: Ledger, ten
     assert told == [(Priority.REPLAY, {(tenant, endpoint)}), (Priority.LIVE, {(tenant, endpoint)})]
 
 
-async def test_a_replay_that_has_ended_has_the_relay_look_for_the_next(
+async def test_a_finished_replay_wakes_the_relay(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_event(ledger, tenant)
@@ -165,10 +165,10 @@ async def test_a_replay_that_has_ended_has_the_relay_look_for_the_next(
         await listener.close()
 
 
-async def test_replays_of_a_deleted_endpoint_are_cancelled_too(ledger: Ledger, tenant: TenantId) -> None:
-    _, replayed = await of_both(ledger, tenant, 500)
+async def test_replays_of_a_deleted_endpoint_are_cancelled(ledger: Ledger, tenant: TenantId) -> None:
+    _, replayed = await make_both(ledger, tenant, 500)
     await build.delete_endpoint(ledger, tenant, replayed)
-    relay = relay_on(ledger, Queues().broker)
+    relay = make_relay(ledger, Queues().broker)
     running = asyncio.create_task(relay.run())
     try:
 
@@ -187,7 +187,7 @@ async def test_replays_of_a_deleted_endpoint_are_cancelled_too(ledger: Ledger, t
 
 
 # ------------------------------------------------------------------ jobs
-async def test_a_job_with_a_step_to_take_is_named_to_a_worker_again_and_again(
+async def test_a_due_replay_is_published_until_it_is_not_due(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     queues = Queues()

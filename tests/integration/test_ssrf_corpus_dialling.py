@@ -1,4 +1,4 @@
-"""The corpus of destinations against the real transport, with a trap on every inside address there is."""
+"""The corpus of destinations against the real transport, with a listener on every internal address."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LIMITS = AttemptLimits(total_timeout=timedelta(seconds=10))
 EVERYTHING = Guard(AllowList.parse("0.0.0.0/0, ::/0"))
-OUTSIDE = Guard(AllowList.parse("127.0.0.2"))  # stands for the world outside; the rest of loopback is inside
+OUTSIDE = Guard(AllowList.parse("127.0.0.2"))  # stands for the internet; the rest of loopback is internal
 
 
 @asynccontextmanager
@@ -41,23 +41,23 @@ async def transport_with(**settings: Any) -> AsyncIterator[Transport]:
 
 
 @contextmanager
-def trap_everywhere() -> Iterator[socket.socket]:
+def listen_everywhere() -> Iterator[socket.socket]:
     """Listen on all addresses of this machine, of both families: 127.0.0.1, 127.8.8.8, ::1 and its own."""
     with closing(socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)) as listener:
         listener.settimeout(0)
         yield listener
 
 
-async def ask(transport: Transport, url: str, limits: AttemptLimits = LIMITS) -> Exchange:
+async def send(transport: Transport, url: str, limits: AttemptLimits = LIMITS) -> Exchange:
     return await post(transport, url, {"content-type": "application/json"}, b"{}", limits, now=NOW)
 
 
-async def test_nothing_of_the_corpus_is_dialled_and_each_is_blocked_with_its_reason():
-    with trap_everywhere() as inside:
+async def test_every_destination_of_the_corpus_is_blocked_with_its_reason():
+    with listen_everywhere() as inside:
         port = inside.getsockname()[1]
         async with transport_with() as transport:
             for attack in CORPUS:
-                exchange = await ask(transport, attack.url(port))
+                exchange = await send(transport, attack.url(port))
                 assert isinstance(exchange.outcome, Blocked), attack
                 assert attack.reason in describe_outcome(exchange.outcome), attack
                 assert exchange.address is None
@@ -65,10 +65,10 @@ async def test_nothing_of_the_corpus_is_dialled_and_each_is_blocked_with_its_rea
         assert not was_dialled(inside)
 
 
-async def test_the_connector_dials_nothing_either_where_no_url_was_checked():
-    """As if the check were not there: what can be made a request at all is stopped at the dial."""
+async def test_the_pool_dials_nothing_without_a_url_check():
+    """Without the URL check, every request that can be built is stopped at the dial."""
     blocked = 0
-    with trap_everywhere() as inside:
+    with listen_everywhere() as inside:
         async with transport_with() as transport:
             for attack in CORPUS:
                 try:
@@ -104,8 +104,8 @@ async def test_the_connector_dials_nothing_either_where_no_url_was_checked():
         "mapped.example",
     ],
 )
-async def test_without_the_guard_it_would_have_been_dialled(host: str):
-    with trap_everywhere() as inside:
+async def test_without_the_guard_it_would_be_dialled(host: str):
+    with listen_everywhere() as inside:
         async with transport_with(guard=EVERYTHING) as transport:
             request = httpx.Request("POST", f"http://{host}:{inside.getsockname()[1]}/", content=b"{}")
             hasty = AttemptLimits(total_timeout=timedelta(seconds=0.2))
@@ -122,22 +122,22 @@ async def test_no_redirect_to_a_destination_of_the_corpus_is_followed():
             lines = (f"Location: {where}", f"Refresh: 0;url={where}", f"Content-Location: {where}")
             await conversation.write_bytes(make_response(f"{status} Over There", b"", *lines))
 
-    with trap_everywhere() as inside:
+    with listen_everywhere() as inside:
         port = inside.getsockname()[1]
         async with (
             run_receiver(lead_inside, host="127.0.0.2") as receiver,
             transport_with(guard=OUTSIDE) as transport,
         ):
             for _ in CORPUS:
-                outcome = (await ask(transport, receiver.url())).outcome
+                outcome = (await send(transport, receiver.url())).outcome
                 assert isinstance(outcome, Refused)
                 assert 300 <= outcome.status <= 308
             assert len(receiver.requests) == len(CORPUS)
         assert not was_dialled(inside)
 
 
-class Flipping:
-    """A name server that gives its answers in turn, the last one for ever."""
+class FlippingNameServer:
+    """A name server that gives its answers in turn, and the last one for ever."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self._answers = list(answers)
@@ -159,12 +159,12 @@ class Flipping:
     ],
     ids=str,
 )
-async def test_a_name_that_turns_inside_after_its_check_is_dialled_where_it_was_checked(then: list[str]):
+async def test_dns_rebinding_dials_the_checked_address(then: list[str]):
     async def greet(conversation: Conversation) -> None:
         await conversation.read_request()
         await conversation.write_bytes(make_response())
 
-    flipping = Flipping(["127.0.0.2"], then)
+    flipping = FlippingNameServer(["127.0.0.2"], then)
     async with run_receiver(greet, host="127.0.0.2") as receiver:
         url, port = receiver.url(host="rebinding.example"), receiver.port
         with (
@@ -173,9 +173,9 @@ async def test_a_name_that_turns_inside_after_its_check_is_dialled_where_it_was_
             open_trap("::1", port) as third,
         ):
             async with transport_with(guard=OUTSIDE, lookup=flipping) as transport:
-                first = await ask(transport, url)
+                first = await send(transport, url)
             async with transport_with(guard=OUTSIDE, lookup=flipping) as transport:
-                second = await ask(transport, url)
+                second = await send(transport, url)
             assert (first.outcome, first.address) == (Delivered(200), "127.0.0.2")
             assert isinstance(second.outcome, Blocked)
             assert second.address is None
@@ -197,25 +197,25 @@ async def test_a_name_that_turns_inside_after_its_check_is_dialled_where_it_was_
         ("http://a.example:8o/", {80, 443}, "cannot be read"),
     ],
 )
-async def test_a_port_that_is_not_allowed_or_none_is_blocked(url: str, allowed: set[int], why: str):
+async def test_a_forbidden_or_invalid_port_is_blocked(url: str, allowed: set[int], why: str):
     guard = Guard(AllowList.parse("127.0.0.2"), frozenset(allowed))
-    async with transport_with(guard=guard, lookup=Flipping(["127.0.0.2"])) as transport:
-        outcome = (await ask(transport, url)).outcome
+    async with transport_with(guard=guard, lookup=FlippingNameServer(["127.0.0.2"])) as transport:
+        outcome = (await send(transport, url)).outcome
     assert isinstance(outcome, Blocked)
     assert why in describe_outcome(outcome)
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, 2**64])
-async def test_a_number_that_is_no_port_is_never_the_schemes_own(port: int):
-    async with transport_with(guard=EVERYTHING, lookup=Flipping(["127.0.0.1"])) as transport:
+async def test_an_invalid_port_is_never_the_default(port: int):
+    async with transport_with(guard=EVERYTHING, lookup=FlippingNameServer(["127.0.0.1"])) as transport:
         request = httpx.Request("POST", f"http://a.example:{port}/", content=b"{}")
         assert isinstance((await transport.send(request, LIMITS, now=NOW)).outcome, Blocked)
 
 
-async def test_many_at_once_are_blocked_as_one_by_one():
-    with trap_everywhere() as inside:
+async def test_concurrent_requests_are_blocked():
+    with listen_everywhere() as inside:
         async with transport_with() as transport:
             urls = [attack.url(inside.getsockname()[1]) for attack in CORPUS]
-            exchanges = await asyncio.gather(*(ask(transport, url) for url in urls))
+            exchanges = await asyncio.gather(*(send(transport, url) for url in urls))
         assert all(isinstance(exchange.outcome, Blocked) for exchange in exchanges)
         assert not was_dialled(inside)

@@ -1,4 +1,4 @@
-"""What the engine tells a tenant by events: to whom, in which words, and that nothing comes of telling."""
+"""System events: who gets them, what they say, and that they cause no further ones."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ TYPES = (
 DAY = timedelta(days=1)
 OLDEST = timedelta(days=30)
 SPENT = AttemptSignal(final_reason="schedule_spent")
-# Failures that open no breaker: this is about what comes of each alone.
+# Failures that open no breaker, so that each has its own consequences only.
 PATIENT = replace(health_attempts.HEALTH_TERMS, breaker=BreakerConfig(consecutive=1_000, minimum=1_000))
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of the engine's own, and whom it is owed to."""
+    """A system event, and the endpoints that it is owed to."""
 
     id: EventId
     type: str
@@ -57,12 +57,12 @@ class Event:
 
 @pytest.fixture
 async def endpoint(ledger: Ledger, tenant: TenantId) -> EndpointId:
-    """One that asks for nothing of what the engine says."""
+    """An endpoint without system events."""
     return await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("order.*",)))
 
 
 async def events(ledger: Ledger, *types: str) -> list[Event]:
-    """The events of these types, oldest first."""
+    """Load the events of these types, oldest first."""
     found = await build.fetch_rows(
         ledger,
         """
@@ -78,10 +78,10 @@ async def events(ledger: Ledger, *types: str) -> list[Event]:
     ]
 
 
-# ---- what can happen
+# ---- what happens
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An endpoint to which something happens; `operational` is what its worker knows of it."""
+    """An endpoint to which something happens; `operational` is what its worker knows."""
 
     ledger: Ledger
     tenant: TenantId
@@ -89,13 +89,13 @@ class Scene:
     operational: bool = False
 
     async def owe(self, count: int) -> None:
-        """Make so many deliveries; by an event of its tenant an operational endpoint would get none."""
+        """Create this many deliveries; a tenant's event would give an operational endpoint none."""
         for _ in range(count):
             event_id = await build.accept_event(self.ledger, self.tenant, "nobody.cares")
             await build.execute(self.ledger, OWED, id=event_id, tenant=self.tenant, endpoint=self.endpoint)
 
     async def attempt_each(self, *told: AttemptSignal) -> None:
-        """An attempt for each, judged one after the other in one transaction."""
+        """Record an attempt for each, in one transaction."""
         await self.owe(len(told))
         (claim_id,) = (await build.claim_deliveries(self.ledger, [self.endpoint], take=len(told))).claim_ids
         works = await build.start_claim(self.ledger, claim_id)
@@ -141,18 +141,18 @@ async def its_delivery_is_spent(scene: Scene) -> None:
 
 async def its_delivery_expires(scene: Scene) -> None:
     await scene.owe(1)
-    await upkept(scene.ledger)
+    await run_maintenance(scene.ledger)
 
 
-async def upkept(ledger: Ledger) -> None:
+async def run_maintenance(ledger: Ledger) -> None:
     """Run a round of maintenance, a month and a day later."""
     later = MaintenanceService(ledger, MaxAges(DAY, OLDEST), clock=lambda: clock() + OLDEST + DAY)
     await later.run_round()
-    assert await nothing_old(ledger)
+    assert await has_nothing_due(ledger)
 
 
-async def nothing_old(ledger: Ledger) -> bool:
-    """Whether nothing is scheduled but what the engine has to say of it."""
+async def has_nothing_due(ledger: Ledger) -> bool:
+    """Whether only system events are scheduled."""
     return not await build.fetch_rows(
         ledger,
         """
@@ -173,15 +173,15 @@ HAPPENINGS: dict[str, Callable[[Scene], Awaitable[None]]] = {
 
 
 async def listening(ledger: Ledger, tenant: TenantId, *patterns: str) -> EndpointId:
-    """An operational endpoint that asks for these types, or for everything."""
+    """Create an operational endpoint that subscribes to these types, or to everything."""
     return await build.create_endpoint(
         ledger, tenant, EndpointSpec(filter=patterns or ("*",), operational=True)
     )
 
 
-# ---- to whom
+# ---- recipients
 @pytest.mark.parametrize("type_", TYPES)
-async def test_it_reaches_exactly_the_tenant_s_operational_endpoints_that_ask_for_it(
+async def test_events_reach_the_subscribed_operational_endpoints(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, type_: str
 ) -> None:
     noun = type_.partition(".")[0]
@@ -204,7 +204,7 @@ async def test_it_reaches_exactly_the_tenant_s_operational_endpoints_that_ask_fo
 
 
 @pytest.mark.parametrize("type_", TYPES)
-async def test_nothing_is_written_when_nobody_asks(
+async def test_nothing_is_written_without_subscribers(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, type_: str
 ) -> None:
     await listening(ledger, tenant, "order.*")
@@ -213,7 +213,7 @@ async def test_nothing_is_written_when_nobody_asks(
     assert await events(ledger, type_) == []
 
 
-async def test_a_deleted_operational_endpoint_is_told_nothing(
+async def test_a_deleted_operational_endpoint_gets_nothing(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.delete_endpoint(ledger, tenant, await listening(ledger, tenant))
@@ -221,7 +221,7 @@ async def test_a_deleted_operational_endpoint_is_told_nothing(
     assert await events(ledger) == []
 
 
-async def test_a_paused_operational_endpoint_is_told_when_it_is_resumed(
+async def test_a_paused_operational_endpoint_gets_events_after_resuming(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     paused = await listening(ledger, tenant, "endpoint.*")
@@ -232,7 +232,7 @@ async def test_a_paused_operational_endpoint_is_told_when_it_is_resumed(
     assert (await build.claim_deliveries(ledger, [paused])).delivery_count == 1
 
 
-async def test_each_tenant_is_told_of_its_own_endpoints(ledger: Ledger, tenant: TenantId) -> None:
+async def test_each_tenant_gets_events_of_its_own_endpoints(ledger: Ledger, tenant: TenantId) -> None:
     other = await build.create_tenant(ledger)
     claims, told = [], {}
     for each in (tenant, other):
@@ -251,7 +251,7 @@ async def test_each_tenant_is_told_of_its_own_endpoints(ledger: Ledger, tenant: 
     }
 
 
-async def test_a_worker_gets_it_like_any_other_delivery(
+async def test_a_worker_delivers_it_like_any_other(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     listener = await listening(ledger, tenant, "endpoint.disabled")
@@ -262,11 +262,11 @@ async def test_a_worker_gets_it_like_any_other_delivery(
     assert json.loads(work.body or b"") == event.body
 
 
-# ---- in which words
-async def told_of(
+# ---- contents
+async def load_event(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, type_: str
 ) -> tuple[Event, dict[str, Any]]:
-    """The event and its data, without what all have in common, which is checked here."""
+    """Load the event and its data, after a check of the fields that all have."""
     await listening(ledger, tenant)
     began = clock()
     await HAPPENINGS[type_](Scene(ledger, tenant, endpoint))
@@ -281,32 +281,30 @@ async def told_of(
     return event, data
 
 
-async def test_of_a_breaker_that_opened_it_tells_why_and_when_it_is_probed(
+async def test_breaker_opened_has_reason_and_probe_time(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    _, data = await told_of(ledger, tenant, endpoint, "endpoint.breaker_opened")
+    _, data = await load_event(ledger, tenant, endpoint, "endpoint.breaker_opened")
     breaker = (await health_attempts.read_health(ledger, endpoint)).health.breaker
     assert datetime.fromisoformat(data.pop("probe_at")) == breaker.probe_at
     assert data == {"reason": health_attempts.RETRY_REASON}
 
 
-async def test_of_a_breaker_that_closed_it_tells_since_when_it_was_open(
+async def test_breaker_closed_has_the_time_of_opening(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    event, data = await told_of(ledger, tenant, endpoint, "endpoint.breaker_closed")
+    event, data = await load_event(ledger, tenant, endpoint, "endpoint.breaker_closed")
     open_for = event.created_at - datetime.fromisoformat(data.pop("opened_at"))
     assert timedelta(minutes=1) <= open_for < timedelta(minutes=2)
     assert data == {"reason": None}
 
 
-async def test_of_a_disabled_endpoint_it_tells_the_reason(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
-) -> None:
-    _, data = await told_of(ledger, tenant, endpoint, "endpoint.disabled")
+async def test_disabled_has_the_reason(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
+    _, data = await load_event(ledger, tenant, endpoint, "endpoint.disabled")
     assert data == {"reason": "gone"}
 
 
-async def test_of_an_endpoint_disabled_for_failing_it_tells_since_when_it_failed(
+async def test_disabled_for_failing_has_the_start(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await listening(ledger, tenant, "endpoint.disabled")
@@ -326,7 +324,7 @@ async def test_of_an_endpoint_disabled_for_failing_it_tells_since_when_it_failed
 async def test_failing_event_says_since_when_and_when_it_disables(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    _, data = await told_of(ledger, tenant, endpoint, "endpoint.disable_warning")
+    _, data = await load_event(ledger, tenant, endpoint, "endpoint.disable_warning")
     since = datetime.fromisoformat(data.pop("failing_since"))
     assert (
         datetime.fromisoformat(data.pop("disabled_at")) == since + health_attempts.HEALTH_TERMS.disable_after
@@ -337,7 +335,7 @@ async def test_failing_event_says_since_when_and_when_it_disables(
 async def test_delivery_failed_event_has_delivery_attempts_and_last_response(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    _, data = await told_of(ledger, tenant, endpoint, "delivery.failed")
+    _, data = await load_event(ledger, tenant, endpoint, "delivery.failed")
     (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
     failed = await build.fetch_row(ledger, "select event_id from deliveries where id = :id", id=delivery_id)
     assert DeliveryId(parse_id(Prefix.DELIVERY, data.pop("delivery_id"))) == delivery_id
@@ -345,7 +343,7 @@ async def test_delivery_failed_event_has_delivery_attempts_and_last_response(
     assert data == {"reason": "schedule_spent", "attempts": 1, "outcome": "refused", "status": 503}
 
 
-async def test_of_an_expired_delivery_it_tells_that_it_expired(
+async def test_delivery_failed_says_that_it_expired(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     listener = await listening(ledger, tenant, "delivery.failed")
@@ -361,7 +359,7 @@ async def test_of_an_expired_delivery_it_tells_that_it_expired(
 
 
 @pytest.mark.parametrize("reason", ["too_large", "permanent_status"])
-async def test_a_delivery_that_is_refused_for_good_has_failed_too(
+async def test_a_permanent_refusal_is_a_failed_delivery(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, reason: str
 ) -> None:
     await listening(ledger, tenant, "delivery.failed")
@@ -371,7 +369,7 @@ async def test_a_delivery_that_is_refused_for_good_has_failed_too(
     assert event.data["reason"] == reason
 
 
-async def test_a_delivery_that_is_to_be_tried_again_has_not_failed(
+async def test_a_retried_delivery_has_not_failed(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await listening(ledger, tenant)
@@ -379,7 +377,7 @@ async def test_a_delivery_that_is_to_be_tried_again_has_not_failed(
     assert await events(ledger) == []
 
 
-async def test_each_failed_delivery_is_told_of_once(
+async def test_each_failed_delivery_has_one_event(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await listening(ledger, tenant, "delivery.failed")
@@ -392,7 +390,7 @@ async def test_each_failed_delivery_is_told_of_once(
     assert len(await events(ledger)) == 5
 
 
-# ---- nothing comes of it
+# ---- no further events
 @pytest.mark.parametrize(
     "happens",
     [
@@ -413,9 +411,7 @@ async def test_operational_endpoint_changes_send_no_system_events(
     assert await events(ledger) == []
 
 
-async def test_an_operational_endpoint_s_journal_is_kept_all_the_same(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_an_operational_endpoint_has_a_journal(ledger: Ledger, tenant: TenantId) -> None:
     failing = await listening(ledger, tenant)
     await its_breaker_closes(Scene(ledger, tenant, failing, operational=True))
     await it_is_gone(Scene(ledger, tenant, failing, operational=True))
@@ -460,7 +456,7 @@ async def test_mixed_group_sends_system_events_only_for_ordinary_endpoints(
     assert event.data["endpoint_id"] == format_id(Prefix.ENDPOINT, endpoint)
 
 
-async def test_a_tenant_s_own_event_of_such_a_type_goes_to_its_own_endpoints_alone(
+async def test_a_tenant_s_own_event_of_such_a_type_goes_to_ordinary_endpoints(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     await listening(ledger, tenant)

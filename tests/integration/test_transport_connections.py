@@ -1,4 +1,4 @@
-"""Connections: kept, reused, found stale, cancelled, closed, and never left behind."""
+"""Connections are reused, replaced when stale, cancelled, closed, and never left behind."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def ready(talk: Talk, **settings: Any) -> AsyncIterator[tuple[Transport, R
     assert transport.open_connection_count == 0
 
 
-async def ask(transport: Transport, receiver: Receiver, limits: AttemptLimits = PATIENT) -> Exchange:
+async def send(transport: Transport, receiver: Receiver, limits: AttemptLimits = PATIENT) -> Exchange:
     return await transport.send(httpx.Request("POST", receiver.url(), content=b"{}"), limits, now=NOW)
 
 
@@ -61,8 +61,8 @@ def open_sockets() -> int:
     return len(psutil.Process().net_connections("tcp"))
 
 
-def closing_on_the_second_request(close: Callable[[Conversation], None]) -> Talk:
-    """Answer the first request of the first connection, and close that as the second request arrives."""
+def close_on_second_request(close: Callable[[Conversation], None]) -> Talk:
+    """Answer the first request of the first connection, and close it when the second arrives."""
 
     async def talk(conversation: Conversation) -> None:
         await conversation.read_request()
@@ -76,9 +76,9 @@ def closing_on_the_second_request(close: Callable[[Conversation], None]) -> Talk
     return talk
 
 
-async def test_a_kept_connection_is_used_again():
+async def test_an_idle_connection_is_reused():
     async with ready(answer_always(make_response())) as (transport, receiver):
-        first, second = await ask(transport, receiver), await ask(transport, receiver)
+        first, second = await send(transport, receiver), await send(transport, receiver)
         assert receiver.connections == 1
     assert (first.reused, second.reused) == (False, True)
     assert second.address == "127.0.0.1"
@@ -95,34 +95,34 @@ async def test_a_kept_connection_is_used_again():
     ],
     ids=["close", "http-1.0", "two", "two-halves"],
 )
-async def test_a_connection_that_cannot_be_used_again_is_not_kept(raw: bytes):
+async def test_an_unusable_connection_is_not_reused(raw: bytes):
     async with ready(answer_always(raw)) as (transport, receiver):
-        exchanges = [await ask(transport, receiver) for _ in range(3)]
+        exchanges = [await send(transport, receiver) for _ in range(3)]
         assert [(exchange.outcome, exchange.body) for exchange in exchanges] == [(Delivered(200), b"ok")] * 3
 
 
 @pytest.mark.parametrize("close", [Conversation.reset, lambda conversation: conversation.writer.close()])
 async def test_a_stale_connection_is_replaced_once(close: Callable[[Conversation], None]):
-    async with ready(closing_on_the_second_request(close)) as (transport, receiver):
-        first, second = await ask(transport, receiver), await ask(transport, receiver)
+    async with ready(close_on_second_request(close)) as (transport, receiver):
+        first, second = await send(transport, receiver), await send(transport, receiver)
         assert (first.outcome, second.outcome) == (Delivered(200), Delivered(200))
         assert second.reused is False
         assert second.timings.connect is not None
         assert (receiver.connections, len(receiver.requests)) == (2, 2)
 
 
-async def test_a_receiver_that_closes_after_each_answer_gets_each_request_once():
+async def test_a_receiver_that_closes_after_each_response_gets_each_request_once():
     async with ready(answer_once(make_response())) as (transport, receiver):
 
-        async def ask_some() -> list[Exchange]:
-            return [await ask(transport, receiver) for _ in range(20)]
+        async def send_some() -> list[Exchange]:
+            return [await send(transport, receiver) for _ in range(20)]
 
-        rounds = await asyncio.gather(*(ask_some() for _ in range(10)))
+        rounds = await asyncio.gather(*(send_some() for _ in range(10)))
         assert {exchange.outcome for exchanges in rounds for exchange in exchanges} == {Delivered(200)}
         assert len(receiver.requests) == 200
 
 
-async def test_a_replacement_that_is_closed_too_is_not_replaced():
+async def test_a_replacement_is_not_replaced():
     async def talk(conversation: Conversation) -> None:
         await conversation.read_request()
         if conversation.number == 1:
@@ -130,8 +130,8 @@ async def test_a_replacement_that_is_closed_too_is_not_replaced():
             await conversation.reader.read(1)
 
     async with ready(talk) as (transport, receiver):
-        await ask(transport, receiver)
-        outcome = (await ask(transport, receiver)).outcome
+        await send(transport, receiver)
+        outcome = (await send(transport, receiver)).outcome
         assert isinstance(outcome, Unreachable)
         assert outcome.kind is Fault.RESET
         assert receiver.connections == 2
@@ -139,11 +139,11 @@ async def test_a_replacement_that_is_closed_too_is_not_replaced():
 
 async def test_a_new_connection_that_breaks_is_not_replaced():
     async with ready(reset_connection) as (transport, receiver):
-        assert isinstance((await ask(transport, receiver)).outcome, Unreachable)
+        assert isinstance((await send(transport, receiver)).outcome, Unreachable)
         assert (receiver.connections, len(receiver.requests)) == (1, 1)
 
 
-async def test_a_kept_connection_that_breaks_after_the_first_byte_is_not_replaced():
+async def test_a_reused_connection_that_breaks_after_the_first_byte_is_not_replaced():
     async def talk(conversation: Conversation) -> None:
         await conversation.read_request()
         await conversation.write_bytes(make_response())
@@ -151,24 +151,24 @@ async def test_a_kept_connection_that_breaks_after_the_first_byte_is_not_replace
         await conversation.write_bytes(b"H")
 
     async with ready(talk) as (transport, receiver):
-        await ask(transport, receiver)
-        assert isinstance((await ask(transport, receiver)).outcome, Unreachable)
+        await send(transport, receiver)
+        assert isinstance((await send(transport, receiver)).outcome, Unreachable)
         assert receiver.connections == 1
 
 
-async def test_a_kept_connection_that_stays_silent_is_not_replaced():
+async def test_a_silent_reused_connection_is_not_replaced():
     async def talk(conversation: Conversation) -> None:
         await conversation.read_request()
         await conversation.write_bytes(make_response())
         await answer_never(conversation)
 
     async with ready(talk) as (transport, receiver):
-        await ask(transport, receiver)
-        assert (await ask(transport, receiver, HASTY)).outcome == TimedOut(Phase.FIRST_BYTE)
+        await send(transport, receiver)
+        assert (await send(transport, receiver, HASTY)).outcome == TimedOut(Phase.FIRST_BYTE)
         assert receiver.connections == 1
 
 
-async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next():
+async def test_an_unexpected_response_is_not_taken_for_the_next():
     async def talk(conversation: Conversation) -> None:
         await conversation.read_request()
         await conversation.write_bytes(make_response())
@@ -180,10 +180,10 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next():
             await answer_always(make_response())(conversation)
 
     async with ready(talk) as (transport, receiver):
-        await ask(transport, receiver)
+        await send(transport, receiver)
         assert transport.open_connection_count == 1
         await wait_until(lambda: transport.open_connection_count == 0)
-        assert (await ask(transport, receiver)).body == b"ok"
+        assert (await send(transport, receiver)).body == b"ok"
 
 
 async def test_cookies_are_not_carried():
@@ -191,8 +191,8 @@ async def test_cookies_are_not_carried():
         transport,
         receiver,
     ):
-        await ask(transport, receiver)
-        await ask(transport, receiver)
+        await send(transport, receiver)
+        await send(transport, receiver)
         assert not any("cookie" in received.headers for received in receiver.requests)
 
 
@@ -201,11 +201,11 @@ async def test_proxy_variables_are_ignored(monkeypatch: pytest.MonkeyPatch):
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
         async with ready(answer_always(make_response())) as (transport, receiver):
-            assert (await ask(transport, receiver)).outcome == Delivered(200)
+            assert (await send(transport, receiver)).outcome == Delivered(200)
         assert not was_dialled(proxy)
 
 
-async def test_only_so_many_connections_are_busy_at_once():
+async def test_busy_connections_are_bounded():
     most = 0
 
     async def talk(conversation: Conversation) -> None:
@@ -217,35 +217,35 @@ async def test_only_so_many_connections_are_busy_at_once():
             await conversation.write_bytes(make_response())
 
     async with ready(talk, max_connections=3) as (transport, receiver):
-        exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(20)))
+        exchanges = await asyncio.gather(*(send(transport, receiver) for _ in range(20)))
     assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
     assert most <= 3
 
 
-async def test_no_time_for_a_free_connection_is_our_own_doing():
+async def test_waiting_for_a_free_connection_is_not_the_receivers_fault():
     async with ready(answer_never, max_connections=1) as (transport, receiver):
-        holding = asyncio.create_task(ask(transport, receiver))
+        holding = asyncio.create_task(send(transport, receiver))
         await wait_until(lambda: receiver.open_connections == 1)
-        assert (await ask(transport, receiver, HASTY)).outcome == Interrupted()
+        assert (await send(transport, receiver, HASTY)).outcome == Interrupted()
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
 
 
-async def test_beyond_the_idle_limit_connections_are_closed_instead_of_kept():
+async def test_idle_connections_beyond_the_limit_are_closed():
     async with ready(answer_always(make_response()), max_idle=2) as (transport, receiver):
-        await asyncio.gather(*(ask(transport, receiver) for _ in range(10)))
+        await asyncio.gather(*(send(transport, receiver) for _ in range(10)))
         assert transport.open_connection_count == 2
 
 
-async def test_the_idle_limit_does_not_count_what_is_busy():
+async def test_the_idle_limit_ignores_busy_connections():
     async with (
         ready(answer_never, max_idle=1) as (transport, slow),
         run_receiver(answer_always(make_response())) as receiver,
     ):
-        holding = [asyncio.create_task(ask(transport, slow)) for _ in range(5)]
+        holding = [asyncio.create_task(send(transport, slow)) for _ in range(5)]
         await wait_until(lambda: slow.open_connections == 5)
-        await ask(transport, receiver)
-        assert (await ask(transport, receiver)).reused
+        await send(transport, receiver)
+        assert (await send(transport, receiver)).reused
         await transport.aclose()
         await asyncio.gather(*holding)
 
@@ -255,7 +255,7 @@ async def test_an_idle_connection_is_closed_after_a_while():
         transport,
         receiver,
     ):
-        await ask(transport, receiver)
+        await send(transport, receiver)
         await wait_until(lambda: transport.open_connection_count == 0)
 
 
@@ -268,7 +268,7 @@ async def test_three_hundred_cancelled_requests_leave_nothing_behind():
         slow,
     ):
         for round_ in range(3):
-            asked = [asyncio.create_task(ask(transport, slow)) for _ in range(100)]
+            asked = [asyncio.create_task(send(transport, slow)) for _ in range(100)]
             await asyncio.sleep(0.02 * round_)  # cancelled while waiting, dialling, and reading
             for request in asked:
                 request.cancel()
@@ -276,7 +276,7 @@ async def test_three_hundred_cancelled_requests_leave_nothing_behind():
             assert all(isinstance(result, asyncio.CancelledError) for result in results)
         assert transport.open_connection_count == 0
         async with run_receiver(answer_always(make_response())) as good:
-            exchanges = await asyncio.gather(*(ask(transport, good) for _ in range(100)))
+            exchanges = await asyncio.gather(*(send(transport, good) for _ in range(100)))
             assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
     await wait_until(lambda: open_sockets() <= before)
 
@@ -288,44 +288,44 @@ async def test_a_request_cancelled_at_any_moment_leaves_nothing_behind():
         receiver,
     ):
         for moment in range(30):
-            asked = [asyncio.create_task(ask(transport, receiver)) for _ in range(10)]
+            asked = [asyncio.create_task(send(transport, receiver)) for _ in range(10)]
             for _ in range(moment):
                 await asyncio.sleep(0)
             for request in asked:
                 request.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(50)))
+        exchanges = await asyncio.gather(*(send(transport, receiver) for _ in range(50)))
         assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
         await wait_until(lambda: receiver.open_connections == 0)
         assert transport.open_connection_count == 0
     await wait_until(lambda: open_sockets() <= before)
 
 
-async def test_three_hundred_requests_out_of_time_leave_nothing_behind():
+async def test_three_hundred_timeouts_leave_nothing_behind():
     async with ready(answer_never) as (transport, receiver):
-        exchanges = await asyncio.gather(*(ask(transport, receiver, HASTY) for _ in range(300)))
+        exchanges = await asyncio.gather(*(send(transport, receiver, HASTY) for _ in range(300)))
         assert {type(exchange.outcome) for exchange in exchanges} == {TimedOut}
         assert transport.open_connection_count == 0
         async with run_receiver(answer_always(make_response("503 Busy", b""))) as good:
-            assert (await ask(transport, good)).outcome == Refused(503)
+            assert (await send(transport, good)).outcome == Refused(503)
         await wait_until(lambda: receiver.open_connections == 0)
 
 
 async def test_cancelled_connection_wait_frees_its_slot():
     async with ready(answer_never, max_connections=1) as (transport, receiver):
-        holding = asyncio.create_task(ask(transport, receiver))
+        holding = asyncio.create_task(send(transport, receiver))
         await wait_until(lambda: receiver.open_connections == 1)
-        waiting = [asyncio.create_task(ask(transport, receiver)) for _ in range(5)]
+        waiting = [asyncio.create_task(send(transport, receiver)) for _ in range(5)]
         await asyncio.sleep(0)
         async with run_receiver(answer_always(make_response())) as good:
-            last = asyncio.create_task(ask(transport, good))
+            last = asyncio.create_task(send(transport, good))
             for request in (*waiting, holding):
                 request.cancel()
             assert (await last).outcome == Delivered(200)
         await asyncio.gather(*waiting, holding, return_exceptions=True)
 
 
-async def test_closing_interrupts_what_is_under_way():
+async def test_closing_interrupts_running_exchanges():
     async def no_answer(host: str) -> list[str]:
         del host
         await asyncio.Event().wait()
@@ -333,15 +333,15 @@ async def test_closing_interrupts_what_is_under_way():
 
     async with run_receiver(answer_never) as receiver:
         transport = Transport(guard=GUARD, max_connections=2, lookup=no_answer)
-        asked = [asyncio.create_task(ask(transport, receiver))]
+        asked = [asyncio.create_task(send(transport, receiver))]
         await wait_until(lambda: receiver.open_connections == 1)
         by_name = httpx.Request("POST", "http://a.example/")
         asked.append(asyncio.create_task(transport.send(by_name, PATIENT, now=NOW)))
         await asyncio.sleep(0.01)
-        asked.append(asyncio.create_task(ask(transport, receiver)))
+        asked.append(asyncio.create_task(send(transport, receiver)))
         await asyncio.sleep(0.01)
         await transport.aclose()
         exchanges = await asyncio.gather(*asked)
         assert [exchange.outcome for exchange in exchanges] == [Interrupted()] * 3
-        assert (await ask(transport, receiver)).outcome == Interrupted()
+        assert (await send(transport, receiver)).outcome == Interrupted()
         await transport.aclose()

@@ -1,4 +1,4 @@
-"""The guard at work: nothing is dialled that was not checked, whatever a name resolves to."""
+"""The guard in the transport: nothing is dialled unchecked, whatever a name resolves to."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ HASTY = AttemptLimits(connect_timeout=timedelta(seconds=0.2), total_timeout=time
 LOOPBACK = Guard(AllowList.parse("127.0.0.0/8"))
 
 
-class Book:
-    """A name server of the tests' own: gives its answers in turn, the last one for ever."""
+class NameServer:
+    """A name server that gives its answers in turn, and the last one for ever."""
 
     def __init__(self, *answers: Sequence[str] | Exception) -> None:
         self._answers = list(answers)
@@ -53,7 +53,7 @@ async def transport_with(**settings: Any) -> AsyncIterator[Transport]:
         await transport.aclose()
 
 
-async def ask(transport: Transport, url: str, limits: AttemptLimits = PATIENT) -> Exchange:
+async def send(transport: Transport, url: str, limits: AttemptLimits = PATIENT) -> Exchange:
     return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
 
 
@@ -63,18 +63,18 @@ LOOPBACK_SPELLINGS = (
 
 
 @pytest.mark.parametrize("host", LOOPBACK_SPELLINGS.split())
-async def test_loopback_is_not_dialled_however_it_is_written(host: str):
+async def test_loopback_is_not_dialled_in_any_notation(host: str):
     with open_trap() as inside:
         async with transport_with() as transport:
-            exchange = await ask(transport, f"http://{host}:{inside.getsockname()[1]}/")
+            exchange = await send(transport, f"http://{host}:{inside.getsockname()[1]}/")
         assert isinstance(exchange.outcome, Blocked)
         assert exchange.address is None
         assert not was_dialled(inside)
 
 
-async def test_a_blocked_destination_says_what_was_blocked():
-    async with transport_with(lookup=Book(["10.0.0.7"])) as transport:
-        assert (await ask(transport, "http://a.example/")).outcome == Blocked(
+async def test_a_blocked_outcome_has_the_address_and_reason():
+    async with transport_with(lookup=NameServer(["10.0.0.7"])) as transport:
+        assert (await send(transport, "http://a.example/")).outcome == Blocked(
             "a.example", "10.0.0.7", "private"
         )
         with pytest.raises(DestinationBlocked, match="private") as caught:
@@ -82,12 +82,14 @@ async def test_a_blocked_destination_says_what_was_blocked():
     assert (caught.value.host, caught.value.address) == ("a.example", "10.0.0.7")
 
 
-async def test_one_inside_address_condemns_the_name():
+async def test_one_forbidden_address_blocks_the_name():
     guard = Guard(AllowList.parse("127.0.0.1"))
     with open_trap() as outside:
         port = outside.getsockname()[1]
-        async with transport_with(guard=guard, lookup=Book(["127.0.0.1", "169.254.169.254"])) as transport:
-            exchange = await ask(transport, f"http://a.example:{port}/")
+        async with transport_with(
+            guard=guard, lookup=NameServer(["127.0.0.1", "169.254.169.254"])
+        ) as transport:
+            exchange = await send(transport, f"http://a.example:{port}/")
         assert exchange.outcome == Blocked("a.example", "169.254.169.254", "metadata")
         assert not was_dialled(outside)
 
@@ -96,51 +98,51 @@ async def test_a_port_that_is_not_allowed_is_not_dialled():
     with open_trap() as inside:
         guard = Guard(AllowList.parse("127.0.0.1"), frozenset({443}))
         async with transport_with(guard=guard) as transport:
-            exchange = await ask(transport, f"http://127.0.0.1:{inside.getsockname()[1]}/")
+            exchange = await send(transport, f"http://127.0.0.1:{inside.getsockname()[1]}/")
         assert exchange.outcome == Blocked("127.0.0.1", "127.0.0.1", f"port {inside.getsockname()[1]}")
         assert not was_dialled(inside)
 
 
-async def test_the_address_that_was_checked_is_the_one_that_is_dialled():
-    book = Book(["127.0.0.2"], ["127.0.0.1"])  # flips as soon as it has been asked
+async def test_the_checked_address_is_dialled():
+    book = NameServer(["127.0.0.2"], ["127.0.0.1"])  # changes after the first lookup
     async with run_receiver(answer_always(make_response()), host="127.0.0.2") as receiver:
         with open_trap(port=receiver.port) as flipped:
             guard = Guard(AllowList.parse("127.0.0.2"))
             async with transport_with(guard=guard, lookup=book) as transport:
-                exchange = await ask(transport, receiver.url(host="a.example"))
+                exchange = await send(transport, receiver.url(host="a.example"))
             assert (exchange.outcome, exchange.address) == (Delivered(200), "127.0.0.2")
             assert book.asked == ["a.example"]
             assert not was_dialled(flipped)
 
 
-async def test_a_name_is_looked_up_anew_after_a_while():
-    names = DnsCache(Book(["127.0.0.2"], ["127.0.0.1"]), ttl=timedelta(0))
+async def test_a_name_is_resolved_again_after_the_ttl():
+    names = DnsCache(NameServer(["127.0.0.2"], ["127.0.0.1"]), ttl=timedelta(0))
     assert await names.resolve_host("a.example") == ("127.0.0.2",)
     assert await names.resolve_host("a.example") == ("127.0.0.1",)
 
 
-async def test_the_name_is_kept_for_the_receiver():
-    transporting = transport_with(guard=LOOPBACK, lookup=Book(["127.0.0.1"]))
+async def test_the_receiver_gets_the_name():
+    transporting = transport_with(guard=LOOPBACK, lookup=NameServer(["127.0.0.1"]))
     async with run_receiver(answer_always(make_response())) as receiver, transporting as transport:
-        await ask(transport, receiver.url(host="a.example"))
+        await send(transport, receiver.url(host="a.example"))
     assert receiver.requests[0].headers["host"] == f"a.example:{receiver.port}"
 
 
 async def test_the_next_address_is_tried_when_one_fails():
-    transporting = transport_with(guard=LOOPBACK, lookup=Book(["127.0.0.9", "127.0.0.2"]))
+    transporting = transport_with(guard=LOOPBACK, lookup=NameServer(["127.0.0.9", "127.0.0.2"]))
     async with (
         run_receiver(answer_always(make_response()), host="127.0.0.2") as receiver,
         transporting as transport,
     ):
-        exchange = await ask(transport, receiver.url(host="a.example"))
+        exchange = await send(transport, receiver.url(host="a.example"))
     assert (exchange.outcome, exchange.address) == (Delivered(200), "127.0.0.2")
 
 
-async def test_of_a_thousand_addresses_only_the_first_few_are_tried():
+async def test_only_the_first_addresses_are_tried():
     addresses = [f"127.0.{number // 250 + 1}.{number % 250 + 1}" for number in range(999)]
-    transporting = transport_with(guard=LOOPBACK, lookup=Book([*addresses, "127.0.0.1"]))
+    transporting = transport_with(guard=LOOPBACK, lookup=NameServer([*addresses, "127.0.0.1"]))
     async with run_receiver(answer_always(make_response())) as receiver, transporting as transport:
-        outcome = (await ask(transport, receiver.url(host="a.example"))).outcome
+        outcome = (await send(transport, receiver.url(host="a.example"))).outcome
     assert isinstance(outcome, Unreachable)
     assert receiver.connections == 0
 
@@ -149,15 +151,15 @@ async def test_of_a_thousand_addresses_only_the_first_few_are_tried():
     "wrong",
     [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), UnicodeError("label too long"), []],
 )
-async def test_a_name_that_cannot_be_resolved_is_a_fault_of_its_dns(wrong: Exception | list[str]):
-    async with transport_with(lookup=Book(wrong)) as transport:
-        outcome = (await ask(transport, "http://a.example/")).outcome
+async def test_an_unresolvable_name_is_a_dns_fault(wrong: Exception | list[str]):
+    async with transport_with(lookup=NameServer(wrong)) as transport:
+        outcome = (await send(transport, "http://a.example/")).outcome
     assert isinstance(outcome, Unreachable)
     assert outcome.kind is Fault.DNS
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example", "." * 300, "-"])
-async def test_no_name_breaks_the_systems_lookup(host: str):
+async def test_no_name_breaks_the_system_lookup(host: str):
     with pytest.raises((OSError, UnicodeError)):
         await resolve_with_system(host)
 
@@ -166,37 +168,37 @@ async def test_the_system_knows_localhost():
     assert set(await resolve_with_system("localhost")) <= {"127.0.0.1", "::1"}
 
 
-async def test_a_name_server_that_is_silent_runs_into_the_connect_limit():
+async def test_a_silent_name_server_hits_the_connect_limit():
     async def silent(host: str) -> list[str]:
         del host
         await asyncio.Event().wait()
         return []
 
     async with transport_with(lookup=silent) as transport:
-        assert (await ask(transport, "http://a.example/", HASTY)).outcome == TimedOut(Phase.DNS)
+        assert (await send(transport, "http://a.example/", HASTY)).outcome == TimedOut(Phase.DNS)
 
 
-async def test_a_receiver_that_does_not_take_the_connection_runs_into_the_connect_limit():
+async def test_an_unaccepted_connection_hits_the_connect_limit():
     with open_trap(backlog=0) as full:
         here = full.getsockname()
         with socket.create_connection(here), socket.socket() as knocking:
             knocking.setblocking(False)  # noqa: FBT003  the socket module's own signature
             knocking.connect_ex(here)
             async with transport_with(guard=LOOPBACK) as transport:
-                exchange = await ask(transport, f"http://127.0.0.1:{here[1]}/", HASTY)
+                exchange = await send(transport, f"http://127.0.0.1:{here[1]}/", HASTY)
     assert (exchange.outcome, exchange.address) == (TimedOut(Phase.CONNECT), "127.0.0.1")
 
 
-async def test_all_who_ask_at_once_share_a_lookup():
-    book = Book(["127.0.0.1"])
+async def test_concurrent_requests_share_a_lookup():
+    book = NameServer(["127.0.0.1"])
     transporting = transport_with(guard=LOOPBACK, lookup=book)
     async with run_receiver(answer_always(make_response())) as receiver, transporting as transport:
-        await asyncio.gather(*(ask(transport, receiver.url(host="a.example")) for _ in range(50)))
-        await ask(transport, receiver.url(host="a.example"))
+        await asyncio.gather(*(send(transport, receiver.url(host="a.example")) for _ in range(50)))
+        await send(transport, receiver.url(host="a.example"))
     assert book.asked == ["a.example"]
 
 
-async def test_one_who_gives_up_does_not_stop_the_lookup_for_the_others():
+async def test_a_cancelled_caller_does_not_cancel_a_shared_lookup():
     go_on = asyncio.Event()
 
     async def slow(host: str) -> list[str]:
@@ -214,14 +216,14 @@ async def test_one_who_gives_up_does_not_stop_the_lookup_for_the_others():
     assert first.cancelled()
 
 
-async def test_a_failed_lookup_is_not_remembered():
-    names = DnsCache(Book(socket.gaierror(-3, "Temporary failure"), ["127.0.0.1"]))
+async def test_a_failed_lookup_is_not_cached():
+    names = DnsCache(NameServer(socket.gaierror(-3, "Temporary failure"), ["127.0.0.1"]))
     with pytest.raises(socket.gaierror):
         await names.resolve_host("a.example")
     assert await names.resolve_host("a.example") == ("127.0.0.1",)
 
 
-async def test_slow_names_do_not_keep_the_others_waiting():
+async def test_slow_names_do_not_delay_the_others():
     stuck: asyncio.Event | None = None
 
     async def lookup(host: str) -> list[str]:

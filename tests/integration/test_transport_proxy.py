@@ -1,4 +1,4 @@
-"""Deliveries through the operator's proxy: what it is told, what the guard still holds, whose a fault is."""
+"""Deliveries through the operator's proxy: its requests, the guard, and whose fault an error is."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def authority() -> CertificateAuthority:
 
 
 async def lookup(host: str) -> Sequence[str]:
-    # The receiver is where the guard lets us; `inside.example` where the proxy itself may be alone.
+    # The guard allows the receiver's address; `inside.example` resolves to a forbidden one.
     return ["127.0.0.1"] if host in {"inside.example", "127.0.0.1"} else ["127.0.0.2"]
 
 
 @asynccontextmanager
-async def through(
+async def make_transport(
     url: str, authority: CertificateAuthority, *, guard: Guard = GUARD
 ) -> AsyncIterator[Transport]:
     transport = Transport(
@@ -66,17 +66,17 @@ async def through(
         await transport.aclose()
 
 
-def running(scheme: str, *, instead: bytes | None = None, signs_in: bool = False) -> FakeProxy:
+def make_proxy(scheme: str, *, instead: bytes | None = None, signs_in: bool = False) -> FakeProxy:
     return FakeProxy(scheme.removesuffix("h"), instead, signs_in, target_host="127.0.0.2")
 
 
-async def ask(transport: Transport, url: str, limits: AttemptLimits = LIMITS) -> Exchange:
+async def send(transport: Transport, url: str, limits: AttemptLimits = LIMITS) -> Exchange:
     return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("encrypted", [True, False])
-async def test_a_delivery_goes_through_and_the_connection_is_kept(
+async def test_a_delivery_goes_through_the_proxy_and_the_connection_is_reused(
     authority: CertificateAuthority, scheme: str, *, encrypted: bool
 ) -> None:
     names: list[str | None] = []
@@ -87,11 +87,11 @@ async def test_a_delivery_goes_through_and_the_connection_is_kept(
         run_receiver(
             answer_always(make_response()), tls=server if encrypted else None, host="127.0.0.2"
         ) as receiver,
-        run_proxy(running(scheme), tls=own) as proxy,
-        through(proxy.url(scheme=scheme), authority) as transport,
+        run_proxy(make_proxy(scheme), tls=own) as proxy,
+        make_transport(proxy.url(scheme=scheme), authority) as transport,
     ):
         url = receiver.url(host="a.example")
-        first, second = await ask(transport, url), await ask(transport, url)
+        first, second = await send(transport, url), await send(transport, url)
     assert (first.outcome, second.outcome, second.reused) == (Delivered(200), Delivered(200), True)
     by_name = scheme == "socks5h"
     assert proxy.requested_targets == [f"{'a.example' if by_name else '127.0.0.2'}:{receiver.port}"]
@@ -101,13 +101,13 @@ async def test_a_delivery_goes_through_and_the_connection_is_kept(
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_we_sign_in_to_a_proxy_that_asks_for_it(authority: CertificateAuthority, scheme: str) -> None:
+async def test_the_proxy_gets_our_credentials(authority: CertificateAuthority, scheme: str) -> None:
     async with (
         run_receiver(answer_always(make_response()), host="127.0.0.2") as receiver,
-        run_proxy(running(scheme, signs_in=True)) as proxy,
-        through(proxy.url(userinfo=WHO), authority) as transport,
+        run_proxy(make_proxy(scheme, signs_in=True)) as proxy,
+        make_transport(proxy.url(userinfo=WHO), authority) as transport,
     ):
-        exchange = await ask(transport, receiver.url(host="a.example"))
+        exchange = await send(transport, receiver.url(host="a.example"))
     assert exchange.outcome == Delivered(200)
     if scheme == "http":
         who = base64.b64encode("waybill:pa:ss wörd".encode())
@@ -117,35 +117,41 @@ async def test_we_sign_in_to_a_proxy_that_asks_for_it(authority: CertificateAuth
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "169.254.169.254", "[::ffff:10.0.0.1]"])
-async def test_an_inside_address_is_not_asked_for(
+async def test_a_forbidden_address_is_not_requested(
     authority: CertificateAuthority, scheme: str, host: str
 ) -> None:
-    async with run_proxy(running(scheme)) as proxy, through(proxy.url(scheme=scheme), authority) as transport:
-        exchange = await ask(transport, f"http://{host}/")
+    async with (
+        run_proxy(make_proxy(scheme)) as proxy,
+        make_transport(proxy.url(scheme=scheme), authority) as transport,
+    ):
+        exchange = await send(transport, f"http://{host}/")
     assert isinstance(exchange.outcome, Blocked)
     assert (proxy.requested_targets, proxy.request_heads) == ([], [])
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
-async def test_a_name_that_leads_inside_is_not_asked_for(
+async def test_a_name_with_a_forbidden_address_is_not_requested(
     authority: CertificateAuthority, scheme: str
 ) -> None:
-    async with run_proxy(running(scheme)) as proxy, through(proxy.url(scheme=scheme), authority) as transport:
-        exchange = await ask(transport, "http://inside.example/")
+    async with (
+        run_proxy(make_proxy(scheme)) as proxy,
+        make_transport(proxy.url(scheme=scheme), authority) as transport,
+    ):
+        exchange = await send(transport, "http://inside.example/")
     assert isinstance(exchange.outcome, Blocked)
     assert (exchange.outcome.host, exchange.outcome.address) == ("inside.example", "127.0.0.1")
     assert (proxy.requested_targets, proxy.request_heads) == ([], [])
 
 
-async def test_a_port_that_is_not_allowed_is_not_asked_for_by_name_either(
+async def test_a_forbidden_port_is_not_requested_by_name(
     authority: CertificateAuthority,
 ) -> None:
     guard = Guard(ports=frozenset({443}))
     async with (
-        run_proxy(running("socks5h")) as proxy,
-        through(proxy.url(scheme="socks5h"), authority, guard=guard) as transport,
+        run_proxy(make_proxy("socks5h")) as proxy,
+        make_transport(proxy.url(scheme="socks5h"), authority, guard=guard) as transport,
     ):
-        exchange = await ask(transport, "http://a.example:8080/")
+        exchange = await send(transport, "http://a.example:8080/")
     assert (isinstance(exchange.outcome, Blocked), proxy.requested_targets) == (True, [])
 
 
@@ -167,14 +173,14 @@ async def test_a_port_that_is_not_allowed_is_not_asked_for_by_name_either(
         ("socks5", b"\x05\x00", "it broke off the connection"),
     ],
 )
-async def test_what_the_proxy_gets_wrong_is_told_as_its_fault(
+async def test_errors_of_the_proxy_are_proxy_failures(
     authority: CertificateAuthority, scheme: str, said: bytes, why: str
 ) -> None:
     async with (
-        run_proxy(running(scheme, instead=said)) as proxy,
-        through(proxy.url(), authority) as transport,
+        run_proxy(make_proxy(scheme, instead=said)) as proxy,
+        make_transport(proxy.url(), authority) as transport,
     ):
-        exchange = await ask(transport, "http://a.example/")
+        exchange = await send(transport, "http://a.example/")
     assert exchange.outcome == ProxyFailed(why)
 
 
@@ -184,44 +190,42 @@ async def test_socks_destination_error_is_attributed_to_the_destination(
 ) -> None:
     said = bytes((5, reply, 0, 1)) + bytes(6)
     async with (
-        run_proxy(running("socks5", instead=said)) as proxy,
-        through(proxy.url(), authority) as transport,
+        run_proxy(make_proxy("socks5", instead=said)) as proxy,
+        make_transport(proxy.url(), authority) as transport,
     ):
-        exchange = await ask(transport, "http://a.example/")
+        exchange = await send(transport, "http://a.example/")
     assert isinstance(exchange.outcome, Unreachable)
     assert exchange.outcome.kind is kind
 
 
-async def test_a_wrong_password_is_the_proxys_business(authority: CertificateAuthority) -> None:
+async def test_a_wrong_password_is_a_proxy_failure(authority: CertificateAuthority) -> None:
     async with (
-        run_proxy(running("socks5", signs_in=True)) as proxy,
-        through(proxy.url(userinfo="waybill:wrong@"), authority) as transport,
+        run_proxy(make_proxy("socks5", signs_in=True)) as proxy,
+        make_transport(proxy.url(userinfo="waybill:wrong@"), authority) as transport,
     ):
-        exchange = await ask(transport, "http://a.example/")
+        exchange = await send(transport, "http://a.example/")
     assert exchange.outcome == ProxyFailed("it does not know our user and password")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_a_proxy_that_is_not_there_is_told_as_its_fault(
-    authority: CertificateAuthority, scheme: str
-) -> None:
+async def test_an_absent_proxy_is_a_proxy_failure(authority: CertificateAuthority, scheme: str) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
-        async with through(f"{scheme}://127.0.0.1:{port}", authority) as transport:
-            exchange = await ask(transport, "https://a.example/")
+        async with make_transport(f"{scheme}://127.0.0.1:{port}", authority) as transport:
+            exchange = await send(transport, "https://a.example/")
     assert exchange.outcome == ProxyFailed("Connection refused")
 
 
-async def test_a_proxy_whose_certificate_is_not_trusted_is_told_as_its_fault(
+async def test_an_untrusted_proxy_is_a_proxy_failure(
     authority: CertificateAuthority,
 ) -> None:
     own = CertificateAuthority().make_server_context("127.0.0.1")
     async with (
-        run_proxy(running("https"), tls=own) as proxy,
-        through(proxy.url(), authority) as transport,
+        run_proxy(make_proxy("https"), tls=own) as proxy,
+        make_transport(proxy.url(), authority) as transport,
     ):
-        exchange = await ask(transport, "https://a.example/")
+        exchange = await send(transport, "https://a.example/")
     assert isinstance(exchange.outcome, ProxyFailed)
 
 
@@ -230,18 +234,18 @@ async def test_proxy_handshake_timeout_is_reported_as_proxy_error(
 ) -> None:
     with open_trap() as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        async with through(url, authority) as transport:
-            exchange = await ask(transport, "https://a.example/", HURRIED)
+        async with make_transport(url, authority) as transport:
+            exchange = await send(transport, "https://a.example/", HURRIED)
     assert exchange.outcome == ProxyFailed("the time was up")
 
 
-async def test_a_destination_that_the_proxy_does_not_reach_in_time_is_the_destinations(
+async def test_a_destination_timeout_behind_a_proxy_is_the_destinations(
     authority: CertificateAuthority,
 ) -> None:
     with open_trap() as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with through(url, authority) as transport:
-            exchange = await ask(transport, "https://a.example/", HURRIED)
+        async with make_transport(url, authority) as transport:
+            exchange = await send(transport, "https://a.example/", HURRIED)
     assert exchange.outcome == TimedOut(Phase.CONNECT)
 
 
@@ -253,7 +257,7 @@ async def test_a_destination_that_the_proxy_does_not_reach_in_time_is_the_destin
         f"socks5://{'a' * 256}:b@proxy", "http://pröxy:1", "http://[::1",
     ],
 )  # fmt: skip
-def test_what_is_no_proxy_is_refused_and_not_repeated(text: str) -> None:
+def test_an_invalid_proxy_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be of the form") as refused:
         Proxy.parse(text)
     assert str(refused.value) == str(BadProxy())
@@ -263,7 +267,7 @@ def test_a_proxys_password_is_not_in_its_repr() -> None:
     assert "s3cret" not in repr(Proxy.parse("http://ada:s3cret@proxy"))
 
 
-def test_a_setting_that_is_no_proxy_keeps_a_worker_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_proxy_setting_is_misconfigured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYBILL_EGRESS_PROXY", "http://ada:s3cret@proxy/path")
     with pytest.raises(Misconfigured, match=r"^WAYBILL_EGRESS_PROXY: must be") as refused:
         read_settings()

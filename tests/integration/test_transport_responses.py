@@ -1,4 +1,4 @@
-"""What the transport makes of every kind of answer, good and bad."""
+"""The transport handles every kind of response, good and bad."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ async def ready(talk: Talk) -> AsyncIterator[tuple[Transport, Receiver]]:
 
 async def exchange_with(talk: Talk, limits: AttemptLimits = PATIENT, **request: Any) -> Exchange:
     async with ready(talk) as (transport, receiver):
-        return await ask(transport, receiver, limits, **request)
+        return await send(transport, receiver, limits, **request)
 
 
-async def ask(
+async def send(
     transport: Transport, receiver: Receiver, limits: AttemptLimits = PATIENT, **request: Any
 ) -> Exchange:
     asked = httpx.Request("POST", receiver.url(), **{"content": b'{"a":1}', **request})
@@ -81,19 +81,19 @@ async def test_a_200_is_delivered_and_recorded():
     assert timings.total >= timings.dns + timings.connect + timings.first_byte
 
 
-async def test_a_204_that_brings_a_body_all_the_same_is_delivered():
+async def test_a_204_with_a_body_is_delivered():
     exchange = await exchange_with(answer_always(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok"))
     assert exchange.outcome == Delivered(204)
 
 
-async def test_what_follows_a_204_is_not_taken_for_the_next_answer():
+async def test_a_body_after_a_204_is_not_the_next_response():
     async with ready(
         answer_always(b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
     ) as (
         transport,
         receiver,
     ):
-        outcomes = [(await ask(transport, receiver)).outcome for _ in range(3)]
+        outcomes = [(await send(transport, receiver)).outcome for _ in range(3)]
     assert outcomes == [Delivered(204)] * 3
 
 
@@ -105,7 +105,7 @@ async def test_a_204_is_delivered():
 async def test_the_request_arrives_byte_for_byte():
     body = bytes(range(256)) * 400
     async with ready(answer_always(make_response())) as (transport, receiver):
-        await ask(transport, receiver, content=body, headers={"webhook-id": "evt_1", "X-A": "b"})
+        await send(transport, receiver, content=body, headers={"webhook-id": "evt_1", "X-A": "b"})
         (received,) = receiver.requests
     assert received.body == body
     assert received.request_line == "POST /hook HTTP/1.1"
@@ -141,19 +141,19 @@ async def test_a_redirect_is_not_followed():
     assert other.connections == 0
 
 
-async def test_interim_answers_are_passed_over():
+async def test_interim_responses_are_skipped():
     raw = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + make_response()
     assert (await exchange_with(answer_always(raw))).outcome == Delivered(200)
 
 
-async def test_an_answer_before_the_whole_request_was_taken_counts():
+async def test_a_response_before_the_end_of_the_request_counts():
     async def refuse_early(conversation: Conversation) -> None:
         await conversation.reader.readuntil(b"\r\n\r\n")
         await conversation.write_bytes(make_response("413 Content Too Large", b""))
         await conversation.wait_for_close()
 
     async with ready(refuse_early) as (transport, receiver):
-        exchange = await ask(transport, receiver, content=CHUNK * 1024)
+        exchange = await send(transport, receiver, content=CHUNK * 1024)
         assert exchange.outcome == Refused(413)
         assert transport.open_connection_count == 0
 
@@ -173,15 +173,15 @@ async def test_an_answer_before_the_whole_request_was_taken_counts():
     ],
     ids=["never", "100s", "headers", "length", "chunks", "until-close"],
 )
-async def test_a_receiver_that_dawdles_runs_into_the_total_limit(talk: Talk, phase: Phase):
+async def test_a_slow_receiver_hits_the_total_limit(talk: Talk, phase: Phase):
     async with ready(talk) as (transport, receiver):
-        exchange = await ask(transport, receiver, HASTY)
+        exchange = await send(transport, receiver, HASTY)
         assert exchange.outcome == TimedOut(phase)
         assert transport.open_connection_count == 0
     assert exchange.timings.total is not None
 
 
-async def test_what_came_before_the_time_was_up_is_kept():
+async def test_bytes_before_a_timeout_are_recorded():
     exchange = await exchange_with(
         answer_endlessly(OK_HEAD + b"Content-Length: 99\r\n\r\nhello", b"", every=0.05), HASTY
     )
@@ -189,9 +189,9 @@ async def test_what_came_before_the_time_was_up_is_kept():
     assert ("Content-Length", "99") in exchange.headers
 
 
-async def test_a_receiver_that_never_reads_runs_into_the_total_limit():
+async def test_a_receiver_that_never_reads_hits_the_total_limit():
     async with ready(never_read) as (transport, receiver):
-        exchange = await ask(transport, receiver, HASTY, content=CHUNK * 1024)
+        exchange = await send(transport, receiver, HASTY, content=CHUNK * 1024)
         assert exchange.outcome == TimedOut(Phase.SEND)
         assert transport.open_connection_count == 0
 
@@ -227,23 +227,23 @@ async def test_a_receiver_that_never_reads_runs_into_the_total_limit():
         "nul",
     ],
 )
-async def test_what_is_not_http_is_a_fault_of_the_protocol(talk: Talk):
+async def test_invalid_http_is_a_protocol_fault(talk: Talk):
     async with ready(talk) as (transport, receiver):
-        exchange = await ask(transport, receiver)
+        exchange = await send(transport, receiver)
         assert isinstance(exchange.outcome, Unreachable)
         assert exchange.outcome.kind is Fault.PROTOCOL
         assert exchange.status is None
         assert transport.open_connection_count == 0
 
 
-async def test_a_reset_before_the_answer_is_a_reset():
+async def test_a_reset_before_the_response_is_a_reset():
     outcome = (await exchange_with(reset_connection)).outcome
     assert isinstance(outcome, Unreachable)
     assert outcome.kind is Fault.RESET
 
 
 @pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 20", OK_HEAD + b"X: "])
-async def test_a_close_before_the_answer_is_a_reset(raw: bytes):
+async def test_a_close_before_the_response_is_a_reset(raw: bytes):
     outcome = (await exchange_with(answer_once(raw))).outcome
     assert isinstance(outcome, Unreachable)
     assert outcome.kind is Fault.RESET
@@ -253,7 +253,7 @@ async def test_a_refused_connection_is_refused():
     async with run_receiver(answer_never) as gone:
         pass
     transport = Transport(guard=GUARD)
-    exchange = await ask(transport, gone)
+    exchange = await send(transport, gone)
     await transport.aclose()
     assert exchange.outcome == Unreachable(Fault.REFUSED, "Connection refused")
     assert exchange.address == "127.0.0.1"
@@ -265,7 +265,7 @@ async def test_a_refused_connection_is_refused():
     ids=["length", "chunks"],
 )
 @pytest.mark.parametrize("ending", [answer_once, reset_after])
-async def test_an_answer_that_breaks_off_is_cut_short(head: bytes, ending: Callable[[bytes], Talk]):
+async def test_a_truncated_response_is_cut_short(head: bytes, ending: Callable[[bytes], Talk]):
     exchange = await exchange_with(ending(b"HTTP/1.1 503 Unavailable\r\n" + head))
     assert exchange.outcome == CutShort(503)
     assert (exchange.status, exchange.body, exchange.body_truncated) == (503, b"half", False)
@@ -275,12 +275,12 @@ async def test_a_reset_in_a_body_without_a_length_is_cut_short():
     assert (await exchange_with(reset_after(OK_HEAD + b"\r\nhalf"))).outcome == CutShort(200)
 
 
-async def test_a_body_that_ends_with_the_connection_is_whole():
+async def test_a_body_that_ends_with_the_connection_is_complete():
     exchange = await exchange_with(answer_once(OK_HEAD + b"\r\nall of it"))
     assert (exchange.outcome, exchange.body) == (Delivered(200), b"all of it")
 
 
-async def test_a_broken_chunk_is_never_taken_for_the_end():
+async def test_a_broken_chunk_is_not_the_end():
     head = OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
     assert (await exchange_with(answer_endlessly(head, b"banana\r\n", every=0.05))).outcome == CutShort(200)
     assert (await exchange_with(answer_once(head + b"banana\r\n"))).outcome == CutShort(200)
@@ -311,7 +311,7 @@ async def test_a_large_body_is_read_to_the_limit_and_the_connection_closed():
             closed.set()
 
     async with ready(talk) as (transport, receiver):
-        exchange = await ask(transport, receiver)
+        exchange = await send(transport, receiver)
         assert exchange.outcome == Delivered(200)
         assert (exchange.body, exchange.body_truncated) == (b"x" * 65_536, True)
         assert transport.open_connection_count == 0
@@ -331,7 +331,7 @@ async def test_a_body_that_breaks_off_beyond_the_limit_counts_with_its_status():
     assert (exchange.outcome, len(exchange.body)) == (Delivered(200), 65_536)
 
 
-async def test_a_body_as_long_as_the_limit_is_whole():
+async def test_a_body_as_long_as_the_limit_is_complete():
     exchange = await exchange_with(
         answer_always(make_response("200 OK", b"x" * 10)), AttemptLimits(max_body_bytes=10)
     )
@@ -345,13 +345,13 @@ async def test_a_limit_of_no_bytes_reads_none():
     assert (exchange.outcome, exchange.body, exchange.body_truncated) == (Delivered(200), b"", True)
 
 
-async def test_a_packed_body_is_kept_as_it_came():
+async def test_a_compressed_body_is_recorded_as_it_came():
     bomb = gzip.compress(b"\0" * 50_000_000)
     exchange = await exchange_with(answer_always(make_response("200 OK", bomb, "Content-Encoding: gzip")))
     assert exchange.body == bomb[:65_536]
 
 
-async def test_of_many_headers_the_first_are_kept():
+async def test_the_first_headers_are_recorded():
     names = [f"X-{number}" for number in range(100)]
     exchange = await exchange_with(
         answer_always(make_response("200 OK", b"", *(f"{name}: v" for name in names)))
@@ -363,7 +363,7 @@ async def test_of_many_headers_the_first_are_kept():
     assert sum(len(name) + len(value) for name, value in exchange.headers) <= 16_384
 
 
-async def test_headers_beyond_ascii_are_read_as_latin_1():
+async def test_headers_beyond_ascii_are_latin_1():
     exchange = await exchange_with(answer_always(OK_HEAD + b"X-A: \xe4\xff\r\nContent-Length: 0\r\n\r\n"))
     assert ("X-A", "äÿ") in exchange.headers
 
@@ -373,11 +373,11 @@ async def test_a_switch_of_protocols_is_a_refusal():
         transport,
         receiver,
     ):
-        assert (await ask(transport, receiver)).outcome == Refused(101)
+        assert (await send(transport, receiver)).outcome == Refused(101)
         assert transport.open_connection_count == 0
 
 
-async def test_a_request_that_cannot_be_sent_is_an_outcome_too():
+async def test_an_invalid_request_is_blocked():
     transport = Transport(guard=GUARD)
     for request in (
         httpx.Request("POST", "ftp://127.0.0.1/"),
@@ -391,7 +391,7 @@ async def test_a_request_that_cannot_be_sent_is_an_outcome_too():
     await transport.aclose()
 
 
-async def test_it_answers_as_an_httpx_transport_does():
+async def test_it_returns_responses_as_an_httpx_transport():
     async with ready(answer_always(make_response("200 OK", b"thanks", "X-Trace: 7"))) as (
         transport,
         receiver,
@@ -412,7 +412,7 @@ async def test_it_answers_as_an_httpx_transport_does():
         (answer_once(OK_HEAD + b"Content-Length: 9\r\n\r\n"), httpx.RemoteProtocolError),
     ],
 )
-async def test_it_fails_as_an_httpx_transport_does(talk: Talk, error: type[httpx.TransportError]):
+async def test_it_raises_errors_as_an_httpx_transport(talk: Talk, error: type[httpx.TransportError]):
     async with ready(talk) as (transport, receiver):
         request = httpx.Request("POST", receiver.url(), content=b"", extensions={"limits": HASTY})
         with pytest.raises(error):

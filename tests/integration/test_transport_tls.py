@@ -1,4 +1,4 @@
-"""TLS: verified against the name, though an address is dialled."""
+"""TLS certificates are verified against the name, though an address is dialled."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def loopback(host: str) -> Sequence[str]:
 
 
 @asynccontextmanager
-async def trusting(authority: CertificateAuthority) -> AsyncIterator[Transport]:
+async def make_transport(authority: CertificateAuthority) -> AsyncIterator[Transport]:
     transport = Transport(
         guard=GUARD, create_tls=lambda: authority.add_trust(create_tls_context()), lookup=loopback
     )
@@ -56,27 +56,27 @@ async def trusting(authority: CertificateAuthority) -> AsyncIterator[Transport]:
         await transport.aclose()
 
 
-async def ask(
+async def send(
     transport: Transport, receiver: Receiver, host: str = "a.example", limits: AttemptLimits = PATIENT
 ) -> Exchange:
     url = receiver.url(host=host).replace("http:", "https:")
     return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
 
 
-def fault_of(exchange: Exchange) -> Fault:
+def get_fault(exchange: Exchange) -> Fault:
     assert isinstance(exchange.outcome, Unreachable)
     return exchange.outcome.kind
 
 
-async def test_a_trusted_receiver_is_told_the_name_it_was_asked_by(authority: CertificateAuthority):
+async def test_a_trusted_receiver_gets_the_server_name(authority: CertificateAuthority):
     told: list[str | None] = []
     server = authority.make_server_context("a.example")
     server.sni_callback = lambda _connection, name, _context: told.append(name)
     async with (
-        trusting(authority) as transport,
+        make_transport(authority) as transport,
         run_receiver(answer_always(make_response()), tls=server) as receiver,
     ):
-        first, second = await ask(transport, receiver), await ask(transport, receiver)
+        first, second = await send(transport, receiver), await send(transport, receiver)
         assert (first.outcome, first.address) == (Delivered(200), "127.0.0.1")
         assert first.timings.tls is not None
         assert (second.outcome, second.reused, second.timings.tls) == (Delivered(200), True, None)
@@ -86,29 +86,29 @@ async def test_a_trusted_receiver_is_told_the_name_it_was_asked_by(authority: Ce
 async def test_a_receiver_may_have_a_certificate_for_its_address(authority: CertificateAuthority):
     server = authority.make_server_context("127.0.0.1")
     async with (
-        trusting(authority) as transport,
+        make_transport(authority) as transport,
         run_receiver(answer_always(make_response()), tls=server) as receiver,
     ):
-        assert (await ask(transport, receiver, "127.0.0.1")).outcome == Delivered(200)
+        assert (await send(transport, receiver, "127.0.0.1")).outcome == Delivered(200)
 
 
 async def test_a_trailing_dot_does_not_change_the_certificates_name(authority: CertificateAuthority):
     server = authority.make_server_context("a.example")
     async with (
-        trusting(authority) as transport,
+        make_transport(authority) as transport,
         run_receiver(answer_always(make_response()), tls=server) as receiver,
     ):
-        assert (await ask(transport, receiver, "a.example.")).outcome == Delivered(200)
+        assert (await send(transport, receiver, "a.example.")).outcome == Delivered(200)
 
 
 async def test_an_unknown_authority_is_not_trusted(authority: CertificateAuthority):
     server = authority.make_server_context("a.example")
     async with (
-        trusting(CertificateAuthority()) as transport,
+        make_transport(CertificateAuthority()) as transport,
         run_receiver(answer_always(make_response()), tls=server) as receiver,
     ):
-        exchange = await ask(transport, receiver)
-        assert fault_of(exchange) is Fault.TLS
+        exchange = await send(transport, receiver)
+        assert get_fault(exchange) is Fault.TLS
         assert exchange.address == "127.0.0.1"
         assert receiver.requests == []
 
@@ -116,36 +116,36 @@ async def test_an_unknown_authority_is_not_trusted(authority: CertificateAuthori
 async def test_a_certificate_for_another_name_is_not_trusted(authority: CertificateAuthority):
     server = authority.make_server_context("b.example")
     async with (
-        trusting(authority) as transport,
+        make_transport(authority) as transport,
         run_receiver(answer_always(make_response()), tls=server) as receiver,
     ):
-        exchange = await ask(transport, receiver)
-        assert fault_of(exchange) is Fault.TLS
+        exchange = await send(transport, receiver)
+        assert get_fault(exchange) is Fault.TLS
         assert isinstance(exchange.outcome, Unreachable)
         assert "a.example" in exchange.outcome.detail
         assert receiver.requests == []
 
 
-async def test_a_receiver_without_tls_is_a_fault_of_tls(authority: CertificateAuthority):
+async def test_a_receiver_without_tls_is_a_tls_fault(authority: CertificateAuthority):
     async def plain(conversation: Conversation) -> None:
         await conversation.write_bytes(make_response("400 Bad Request"))
         await conversation.wait_for_close()
 
-    async with trusting(authority) as transport, run_receiver(plain) as receiver:
-        assert fault_of(await ask(transport, receiver)) is Fault.TLS
+    async with make_transport(authority) as transport, run_receiver(plain) as receiver:
+        assert get_fault(await send(transport, receiver)) is Fault.TLS
 
 
-async def test_a_handshake_that_does_not_end_runs_into_the_connect_limit(authority: CertificateAuthority):
+async def test_an_endless_handshake_hits_the_connect_limit(authority: CertificateAuthority):
     async def silent(conversation: Conversation) -> None:
         await conversation.wait_for_close()
 
     hasty = AttemptLimits(connect_timeout=timedelta(seconds=0.2))
-    async with trusting(authority) as transport, run_receiver(silent) as receiver:
-        assert (await ask(transport, receiver, limits=hasty)).outcome == TimedOut(Phase.TLS)
+    async with make_transport(authority) as transport, run_receiver(silent) as receiver:
+        assert (await send(transport, receiver, limits=hasty)).outcome == TimedOut(Phase.TLS)
         assert transport.open_connection_count == 0
 
 
-async def test_old_tls_is_not_spoken():
+async def test_old_tls_versions_are_refused():
     context = create_tls_context()
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -154,16 +154,16 @@ async def test_old_tls_is_not_spoken():
 async def test_a_handshake_cancelled_at_any_moment_leaves_nothing_behind(authority: CertificateAuthority):
     server = authority.make_server_context("a.example")
     async with (
-        trusting(authority) as transport,
+        make_transport(authority) as transport,
         run_receiver(answer_always(make_response()), tls=server) as receiver,
     ):
         for moment in range(30):
-            asked = [asyncio.create_task(ask(transport, receiver)) for _ in range(5)]
+            asked = [asyncio.create_task(send(transport, receiver)) for _ in range(5)]
             await asyncio.sleep(moment * 0.0003)
             for request in asked:
                 request.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(20)))
+        exchanges = await asyncio.gather(*(send(transport, receiver) for _ in range(20)))
         assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
         await transport.aclose()
         await wait_until(lambda: receiver.open_connections == 0)

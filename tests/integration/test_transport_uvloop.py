@@ -1,4 +1,4 @@
-"""The event loop of production gives the same answers as asyncio's own."""
+"""The transport behaves on uvloop, as in production, as on asyncio's own loop."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def test_an_endless_answer_on_uvloop():
 
 def test_endless_headers_on_uvloop():
     run(
-        answers.test_what_is_not_http_is_a_fault_of_the_protocol(
-            answer_endlessly(answers.OK_HEAD, b"X-A: b\r\n" * 1000)
-        )
+        answers.test_invalid_http_is_a_protocol_fault(answer_endlessly(answers.OK_HEAD, b"X-A: b\r\n" * 1000))
     )
 
 
@@ -58,7 +56,7 @@ def test_endless_headers_on_uvloop():
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_a_delivery_through_a_proxy_on_uvloop(scheme: str, *, encrypted: bool):
     run(
-        proxied.test_a_delivery_goes_through_and_the_connection_is_kept(
+        proxied.test_a_delivery_goes_through_the_proxy_and_the_connection_is_reused(
             CertificateAuthority(), scheme, encrypted=encrypted
         )
     )

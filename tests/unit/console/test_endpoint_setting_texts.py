@@ -31,9 +31,9 @@ def test_rate_is_described_with_its_period() -> None:
 
 
 def test_custom_breaker_is_merged_with_operator_defaults() -> None:
-    breaker = describe_by_name(replace(PLAIN, limits=EndpointLimits(breaker={"consecutive": 3, "ratio": 0.125})))[
-        "Breaker"
-    ]
+    breaker = describe_by_name(
+        replace(PLAIN, limits=EndpointLimits(breaker={"consecutive": 3, "ratio": 0.125}))
+    )["Breaker"]
     assert breaker.is_custom
     assert breaker.text.startswith(
         "opens after 3 failures in a row, or when 12.5 % of at least 20 in 1 min fail"
@@ -47,4 +47,6 @@ def test_custom_permanent_statuses_are_listed() -> None:
 
 def test_schedule_is_described_in_full() -> None:
     own = replace(PLAIN, schedule=(timedelta(0), timedelta(seconds=5)))
-    assert describe_by_name(own)["Attempts"] == EndpointSettingRow("Attempts", "2: at once, 5 s", is_custom=True)
+    assert describe_by_name(own)["Attempts"] == EndpointSettingRow(
+        "Attempts", "2: at once, 5 s", is_custom=True
+    )

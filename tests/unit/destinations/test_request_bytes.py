@@ -9,20 +9,20 @@ from delivery.destinations.http.exchange import AttemptLimits
 from delivery.destinations.http.request import encode_request
 
 
-def written(request: httpx.Request) -> bytes:
+def encode(request: httpx.Request) -> bytes:
     return b"".join(encode_request(request, request.content).chunks)
 
 
 def test_a_request_is_written_with_our_own_framing():
     request = httpx.Request("POST", "https://a.example/x?y=1", headers={"webhook-id": "evt_1"}, content=b"{}")
-    assert written(request) == (
+    assert encode(request) == (
         b"POST /x?y=1 HTTP/1.1\r\nHost: a.example\r\nAccept-Encoding: identity\r\nContent-Length: 2\r\n"
         b"webhook-id: evt_1\r\n\r\n{}"
     )
 
 
-def test_no_header_is_added_that_the_request_does_not_have():
-    head = written(httpx.Request("POST", "https://a.example/", content=b"")).lower()
+def test_no_other_header_is_added():
+    head = encode(httpx.Request("POST", "https://a.example/", content=b"")).lower()
     assert not any(
         name in head for name in (b"user-agent", b"accept:", b"content-type", b"cookie", b"connection")
     )
@@ -41,8 +41,8 @@ def test_no_header_is_added_that_the_request_does_not_have():
         "TE",
     ],
 )
-def test_what_a_request_says_about_framing_is_left_out(name: str):
-    head = written(httpx.Request("POST", "https://a.example/", headers={name: "evil"}, content=b"{}"))
+def test_framing_headers_of_a_request_are_dropped(name: str):
+    head = encode(httpx.Request("POST", "https://a.example/", headers={name: "evil"}, content=b"{}"))
     assert b"evil" not in head
     assert head.count(b"Host: a.example\r\n") == 1
     assert head.count(b"Content-Length: 2\r\n") == 1
@@ -74,7 +74,7 @@ def test_a_method_that_would_change_the_request_is_refused():
 
 def test_bytes_beyond_ascii_in_a_value_are_sent_as_they_are():
     request = httpx.Request("POST", "https://a.example/", headers=[(b"X", b"\xff\xe4")], content=b"")
-    assert b"X: \xff\xe4\r\n" in written(request)
+    assert b"X: \xff\xe4\r\n" in encode(request)
 
 
 def test_credentials_in_a_url_are_refused():
@@ -85,12 +85,12 @@ def test_credentials_in_a_url_are_refused():
 @pytest.mark.parametrize(
     "url", ["ftp://a.example/", "file:///etc/passwd", "https://", "/hook", "ws://a.example/"]
 )
-def test_only_http_urls_with_a_host_can_be_asked(url: str):
+def test_only_http_urls_with_a_host_can_be_sent(url: str):
     with pytest.raises(httpx.UnsupportedProtocol):
         encode_request(httpx.Request("POST", url), b"")
 
 
-def test_an_address_in_brackets_is_dialled_without_them_and_named_with_them():
+def test_an_ipv6_literal_has_brackets_in_the_host_header_only():
     question = encode_request(httpx.Request("POST", "http://[::1]:81/", content=b""), b"")
     assert (question.pool_key.host, question.pool_key.port, question.pool_key.is_ssl) == ("::1", 81, False)
     assert b"\r\nHost: [::1]:81\r\n" in question.chunks[0]

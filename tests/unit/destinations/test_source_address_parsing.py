@@ -1,4 +1,4 @@
-"""Where connections come from: what is read, and what is refused."""
+"""Source addresses: which settings are parsed, and which are refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from delivery.domain.egress import BadSourceAddress, SourceAddresses
 
-ANY = "0.0.0.0"  # noqa: S104  what is refused
+ANY = "0.0.0.0"  # noqa: S104  refused
 
 
 def target(address: str) -> tuple[int, int, int, str, tuple[str, int]]:
@@ -25,13 +25,13 @@ def target(address: str) -> tuple[int, int, int, str, tuple[str, int]]:
         (" ::1 , 127.0.0.2 ", SourceAddresses(IPv4Address("127.0.0.2"), IPv6Address("::1"))),
     ],
 )
-def test_one_of_each_kind_is_read(text: str, read: SourceAddresses):
+def test_one_address_of_each_family_is_parsed(text: str, read: SourceAddresses):
     assert SourceAddresses.parse(text) == read
 
 
 @pytest.mark.parametrize(
     "text", ["", "eth0", "127.0.0.1,", "127.0.0.1, 127.0.0.2", "::1,::2", ANY, "::", "224.0.0.1"]
 )
-def test_nonsense_is_refused(text: str):
+def test_invalid_addresses_are_refused(text: str):
     with pytest.raises(BadSourceAddress):
         SourceAddresses.parse(text)

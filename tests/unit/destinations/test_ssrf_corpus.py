@@ -1,4 +1,4 @@
-"""The corpus of destinations at the door: what a URL says of itself, before any name is asked for."""
+"""The corpus of destinations against the URL check, before any name is resolved."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.ssrf_corpus import CORPUS, NAMES
 PORT = 8123
 
 
-def said_at_the_door(url: str, guard: Guard) -> str:
-    """Why a URL may not be set; nothing when it may."""
+def find_refusal_reason(url: str, guard: Guard) -> str:
+    """Return why a URL may not be set; None if it may."""
     try:
         return find_literal_refusal(check_url(url, allow_http=True), guard) or ""
     except BadDestination as error:
@@ -24,7 +24,7 @@ def test_the_corpus_holds_more_than_two_hundred_destinations():
 
 
 def test_url_check_passes_only_names_and_explains_refusals():
-    said = {attack: said_at_the_door(attack.url(PORT), Guard()) for attack in CORPUS}
+    said = {attack: find_refusal_reason(attack.url(PORT), Guard()) for attack in CORPUS}
     assert [
         attack for attack, why in said.items() if attack.reason not in why and attack.kind != "name"
     ] == []
@@ -35,9 +35,9 @@ def test_every_name_has_an_answer_that_the_guard_refuses():
     assert [name for name, answers in asked.items() if not any(map(find_refusal, answers))] == []
 
 
-def test_no_refusal_at_the_door_repeats_the_url():
+def test_no_refusal_quotes_the_url():
     for attack in CORPUS:
-        why = said_at_the_door(attack.url(PORT), Guard())
+        why = find_refusal_reason(attack.url(PORT), Guard())
         assert attack.url(PORT) not in why or not attack.url_template
         assert why.isprintable()
 
@@ -55,7 +55,7 @@ def test_no_refusal_at_the_door_repeats_the_url():
         ("https://[2606:4700::1111]:65535/", 65535),
     ],
 )
-def test_ports_are_allowed_by_their_number_whichever_way_they_are_written(url: str, port: int):
+def test_ports_are_allowed_by_number_in_any_notation(url: str, port: int):
     checked = check_url(url, allow_http=True)
     assert find_literal_refusal(checked, Guard(ports=frozenset({port}))) is None
     assert find_literal_refusal(checked, Guard(ports=frozenset({port - 1, port + 1}))) == f"port {port}"

@@ -115,7 +115,7 @@ any_v6 = st.integers(0, 2**128 - 1).map(IPv6Address)
 
 
 @pytest.mark.parametrize(("address", "reason"), INSIDE.items())
-def test_an_inside_address_is_refused_with_its_reason(address: str, reason: str):
+def test_an_internal_address_is_refused_with_its_reason(address: str, reason: str):
     assert find_refusal(address) == reason
 
 
@@ -125,23 +125,23 @@ def test_a_public_address_may_be_dialled(address: str):
 
 
 @pytest.mark.parametrize("text", NO_ADDRESSES)
-def test_what_is_not_an_address_is_refused(text: str):
+def test_anything_but_an_address_is_refused(text: str):
     assert find_refusal(text) == "not an address"
 
 
 @given(any_v4)
-def test_a_mapped_address_gets_the_verdict_of_what_it_maps(address: IPv4Address):
+def test_a_mapped_address_is_judged_by_its_ipv4_address(address: IPv4Address):
     assert find_refusal(f"::ffff:{address}") == find_refusal(address)
 
 
 @given(any_v4)
-def test_nat64_gets_the_verdict_of_what_is_inside(address: IPv4Address):
+def test_nat64_is_judged_by_its_ipv4_address(address: IPv4Address):
     inside = find_refusal(address)
     assert find_refusal(f"64:ff9b::{address}") == (inside and f"NAT64 of {inside}")
 
 
 @given(inside_v4, st.integers(0, 2**80 - 1))
-def test_an_inside_address_stays_inside_whatever_wraps_it(address: IPv4Address, rest: int):
+def test_a_wrapped_internal_address_is_refused(address: IPv4Address, rest: int):
     number = int(address)
     wrapped = (
         number,
@@ -163,7 +163,7 @@ def test_all_of_teredo_is_refused(rest: int):
 
 
 @given(any_v6)
-def test_nothing_outside_global_unicast_passes_but_wrapped_public_ipv4(address: IPv6Address):
+def test_only_global_unicast_and_wrapped_public_ipv4_pass(address: IPv6Address):
     if find_refusal(address) is None:
         wraps = address.ipv4_mapped is not None or address in IPv6Network("64:ff9b::/96")
         assert address in IPv6Network("2000::/3") or wraps
@@ -174,7 +174,7 @@ def test_a_number_and_its_text_get_the_same_verdict(address: IPv4Address):
     assert find_refusal(address) == find_refusal(str(address))
 
 
-def test_the_allow_list_opens_what_it_names_and_nothing_else():
+def test_the_allow_list_allows_only_its_entries():
     allow = AllowList.parse("127.0.0.0/8, ::1,10.1.2.3")
     assert [find_refusal(address, allow) for address in ("127.9.9.9", "::1", "10.1.2.3")] == [
         None,
@@ -204,7 +204,7 @@ def test_an_empty_allow_list_allows_nothing(text: str):
 @pytest.mark.parametrize(
     "entry", ["localhost", "10.0.0.1/8", "10.0.0.0/33", "127.0.0.1:80", "10.0.0.0-10.0.0.9"]
 )
-def test_a_bad_allow_list_names_the_entry_at_fault(entry: str):
+def test_an_invalid_allow_list_names_the_entry(entry: str):
     with pytest.raises(BadAllowList, match=r"is not an address or a network") as caught:
         AllowList.parse(f"::1, {entry}")
     assert caught.value.entry == entry

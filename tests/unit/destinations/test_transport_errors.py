@@ -15,7 +15,7 @@ from delivery.destinations.http.pool import BlockedAddress
 from retries.outcome import Blocked, CutShort, Fault, Interrupted, Outcome, Phase, TimedOut, Unreachable
 
 
-def come_to(
+def classify(
     error: Exception, phase: Phase | None, status: int | None = None
 ) -> tuple[type[Exception], Outcome]:
     trail = ExchangeTrace(phase=phase, status=status)
@@ -36,27 +36,27 @@ def come_to(
     ],
 )
 def test_a_timeout_is_of_the_phase_it_happened_in(phase: Phase, kind: type[Exception]):
-    assert come_to(TimeoutError(), phase) == (kind, TimedOut(phase))
+    assert classify(TimeoutError(), phase) == (kind, TimedOut(phase))
 
 
-def test_an_answer_that_times_out_in_its_body_timed_out():
-    assert come_to(TimeoutError(), Phase.BODY, 200)[1] == TimedOut(Phase.BODY)
+def test_a_timeout_in_the_body_is_a_timeout():
+    assert classify(TimeoutError(), Phase.BODY, 200)[1] == TimedOut(Phase.BODY)
 
 
-def test_a_kernel_that_gives_up_connecting_is_a_timeout():
+def test_a_kernel_connect_timeout_is_a_timeout():
     error = OSError(errno.ETIMEDOUT, "Connection timed out")
-    assert come_to(error, Phase.CONNECT) == (httpx.ConnectTimeout, TimedOut(Phase.CONNECT))
+    assert classify(error, Phase.CONNECT) == (httpx.ConnectTimeout, TimedOut(Phase.CONNECT))
 
 
-def test_waiting_for_one_of_our_own_connections_is_not_held_against_the_receiver():
-    assert come_to(TimeoutError(), None) == (httpx.PoolTimeout, Interrupted())
+def test_waiting_for_the_pool_is_not_the_receivers_fault():
+    assert classify(TimeoutError(), None) == (httpx.PoolTimeout, Interrupted())
 
 
 @pytest.mark.parametrize(
     "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL]
 )
-def test_running_out_of_something_ourselves_is_not_held_against_the_receiver(number: int):
-    assert come_to(OSError(number, "none left"), Phase.CONNECT)[1] == Interrupted()
+def test_lack_of_local_resources_is_not_the_receivers_fault(number: int):
+    assert classify(OSError(number, "none left"), Phase.CONNECT)[1] == Interrupted()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_running_out_of_something_ourselves_is_not_held_against_the_receiver(num
 def test_each_fault_has_its_error_and_its_outcome(
     error: Exception, phase: Phase, kind: type[Exception], fault: Fault
 ):
-    translated, outcome = come_to(error, phase)
+    translated, outcome = classify(error, phase)
     assert translated is kind
     assert isinstance(outcome, Unreachable)
     assert outcome.kind is fault
@@ -93,11 +93,11 @@ def test_each_fault_has_its_error_and_its_outcome(
 
 
 @pytest.mark.parametrize("error", [ClientPayloadError("short"), ClientOSError(errno.ECONNRESET, "reset")])
-def test_an_answer_that_breaks_off_after_its_status_is_cut_short(error: Exception):
-    assert come_to(error, Phase.BODY, 503)[1] == CutShort(503)
+def test_a_response_that_breaks_off_is_cut_short(error: Exception):
+    assert classify(error, Phase.BODY, 503)[1] == CutShort(503)
 
 
-def test_a_blocked_destination_carries_its_facts():
+def test_a_blocked_outcome_has_host_address_and_reason():
     trail = ExchangeTrace(phase=Phase.DNS)
     error = translate_error(BlockedAddress("a.example", "10.0.0.1", "private"), trail)
     assert isinstance(error, DestinationBlocked)

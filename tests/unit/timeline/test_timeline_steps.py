@@ -19,7 +19,7 @@ from delivery.services.timeline.entries import TimelineEntryKind
 from delivery.services.timeline.history import DeliveryHistory, find_active_holds
 from retries.breaker import BreakerState
 from retries.policy import Reason, explain_reason
-from tests.unit.timeline.stories import MADE, SITUATION, STORY, after, replay_requested, attempt, entry
+from tests.unit.timeline.stories import MADE, SITUATION, STORY, after, attempt, entry, replay_requested
 
 if TYPE_CHECKING:
     from delivery.ledger.records.journal import JournalEntry
@@ -177,8 +177,13 @@ def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
 
 
 def test_who_asked_for_it_again_is_told():
-    assert list_sentences(replace(STORY, replay_requests=[replay_requested(60)]))[-1] == "Replayed by cli:ada; it was failed."
-    step = build_delivery_timeline(replace(STORY, replay_requests=[replay_requested(60, was="pending")])).steps[-1]
+    assert (
+        list_sentences(replace(STORY, replay_requests=[replay_requested(60)]))[-1]
+        == "Replayed by cli:ada; it was failed."
+    )
+    step = build_delivery_timeline(
+        replace(STORY, replay_requests=[replay_requested(60, was="pending")])
+    ).steps[-1]
     assert (step.kind, step.details) == (
         TimelineEntryKind.RETRIED,
         {"actor": "cli:ada", "reason": None, "was": "pending"},
