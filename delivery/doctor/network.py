@@ -1,4 +1,4 @@
-"""The way out: names are found, the proxy takes connections, and one URL if somebody asks for it."""
+"""Check DNS, egress, our own servers' certificates and, on request, one URL."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from delivery.doctor.findings import Finding
     from delivery.domain.egress import Proxy, SourceAddresses
 
-# So many endpoints, the ones that were made last, stand for all when names are looked up.
+# The newest endpoints stand for all when names are resolved.
 MAX_SAMPLED_ENDPOINTS: Final = 20
 CHECK_TIMEOUT: Final = timedelta(seconds=5)
 _MAX_NAMED: Final = 5
 
 
 def extract_hosts(urls: Iterable[str]) -> list[str]:
-    """The hosts of URLs that have to be looked up, each once."""
+    """The host names in these URLs, each once."""
     return filter_hostnames(_split_url(url)[0] or "" for url in urls)
 
 
 def filter_hostnames(hosts: Iterable[str]) -> list[str]:
-    """Those of some hosts that have to be looked up, each once."""
+    """The hosts that are names and not addresses, each once."""
     return list(dict.fromkeys(host for host in hosts if host and not is_ip_address(host)))
 
 
 def _split_url(url: str) -> tuple[str | None, int | None, str]:
-    """Host, port and scheme of a URL; of one that cannot be read, nothing: that is said elsewhere."""
+    """Host, port and scheme of a URL; empty for one that cannot be read, which another check reports."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -55,23 +55,24 @@ def _split_url(url: str) -> tuple[str | None, int | None, str]:
 async def check_dns(
     settings_hosts: Sequence[str], endpoint_hosts: Sequence[str], *, lookup: Lookup = resolve_with_system
 ) -> Finding:
-    """Judge whether names are found: those that the settings name, and those of some endpoints."""
+    """Check that the host names of the settings, and of some endpoints, resolve."""
     wanted = list(dict.fromkeys([*settings_hosts, *endpoint_hosts]))
-    lost = [
+    missing = [
         name for name, found in zip(wanted, await _resolve_names(wanted, lookup), strict=True) if not found
     ]
     if not wanted:
-        return ok("DNS", "Settings and endpoints name no host that would have to be looked up.")
-    says = f"Not found: {', '.join(lost[:_MAX_NAMED])}{f' and {len(lost) - _MAX_NAMED} more' if lost[_MAX_NAMED:] else ''}."
-    if lost == wanted or any(name in settings_hosts for name in lost):
+        return ok("DNS", "Settings and endpoints contain no host name.")
+    more = f" and {len(missing) - _MAX_NAMED} more" if missing[_MAX_NAMED:] else ""
+    message = f"Not found: {', '.join(missing[:_MAX_NAMED])}{more}."
+    if missing == wanted or any(name in settings_hosts for name in missing):
         return fail(
             "DNS",
-            says,
-            "See that this machine's resolver works (/etc/resolv.conf), and that the name is right.",
+            message,
+            "Check this machine's resolver (/etc/resolv.conf) and the spelling of the name.",
         )
-    if lost:
-        return warn("DNS", says, "Ask whose these endpoints are; their deliveries wait meanwhile.")
-    return ok("DNS", f"{len(wanted)} host name{'s are' if len(wanted) > 1 else ' is'} found.")
+    if missing:
+        return warn("DNS", message, "Ask the owners of these endpoints; their deliveries wait.")
+    return ok("DNS", f"{len(wanted)} host name{'s resolve' if len(wanted) > 1 else ' resolves'}.")
 
 
 async def _resolve_names(names: Sequence[str], lookup: Lookup) -> list[bool]:
@@ -86,9 +87,9 @@ async def _resolve_names(names: Sequence[str], lookup: Lookup) -> list[bool]:
 
 
 async def check_egress(proxy: Proxy | None, sources: SourceAddresses) -> Finding:
-    """Judge how connections leave: through the proxy, or from which address."""
-    named = [str(address) for address in (sources.v4, sources.v6) if address is not None]
-    leaving = named or connectivity.list_source_addresses()
+    """Check how connections leave: through the proxy, or from which address."""
+    configured = [str(address) for address in (sources.v4, sources.v6) if address is not None]
+    leaving = configured or connectivity.list_source_addresses()
     if proxy is not None:
         try:
             await connectivity.check_proxy_connection(proxy, limit=CHECK_TIMEOUT)
@@ -97,67 +98,67 @@ async def check_egress(proxy: Proxy | None, sources: SourceAddresses) -> Finding
             return fail(
                 "egress",
                 f"The proxy {proxy.host}:{proxy.port} cannot be reached: {why}.",
-                "See that it runs and lets this machine in; until then every delivery waits.",
+                "Check that it runs and lets this machine in; until then every delivery waits.",
             )
         return ok(
-            "egress", f"The proxy {proxy.host}:{proxy.port} takes connections; deliveries go through it."
+            "egress", f"The proxy {proxy.host}:{proxy.port} accepts connections; deliveries go through it."
         )
     if not leaving:
         return warn(
             "egress",
             "This machine has no route to the outside.",
-            "Give it one, or set WAYBILL_EGRESS_PROXY; receivers in your own network are reached without.",
+            "Add one, or set WAYBILL_EGRESS_PROXY; receivers in your own network need neither.",
         )
     return ok("egress", f"Deliveries leave from {' and '.join(leaving)}, before any address translation.")
 
 
 def list_tls_servers(settings: Settings, proxy: Proxy | None) -> list[tuple[str, int]]:
-    """The servers of our own that show a certificate: the broker, the proxy, and what stands before `web`."""
-    found = [] if proxy is None or not proxy.is_ssl else [(proxy.host, proxy.port)]
+    """Our own servers that have a certificate: the broker, the proxy, and the one in front of `web`."""
+    servers = [] if proxy is None or not proxy.is_ssl else [(proxy.host, proxy.port)]
     amqp = "" if settings.amqp_url is None else settings.amqp_url.text
-    for url, scheme, usual in ((amqp, "amqps", 5671), (settings.public_url or "", "https", 443)):
-        host, port, is_of = _split_url(url)
-        if is_of == scheme and host:
-            found.append((host, port or usual))
-    return found
+    for url, tls_scheme, default_port in ((amqp, "amqps", 5671), (settings.public_url or "", "https", 443)):
+        host, port, scheme = _split_url(url)
+        if scheme == tls_scheme and host:
+            servers.append((host, port or default_port))
+    return servers
 
 
 async def check_certificates(
     servers: Sequence[tuple[str, int]], *, now: datetime, tls: ssl.SSLContext | None = None
 ) -> list[Finding]:
-    """Judge the certificates of servers of our own; one that cannot be reached is judged elsewhere."""
+    """Check the certificates of our own servers."""
     findings = []
     for host, port in servers:
         check = f"certificate of {host}:{port}"
         try:
             ends = await connectivity.get_certificate_expiry(host, port, limit=CHECK_TIMEOUT, tls=tls)
         except ssl.SSLCertVerificationError as error:
-            mend = "Renew it, or have this machine trust whoever signed it."
-            findings.append(fail(check, f"It is not trusted: {error.verify_message}.", mend))
+            remedy = "Renew it, or let this machine trust its issuer."
+            findings.append(fail(check, f"It is not trusted: {error.verify_message}.", remedy))
         except (OSError, UnicodeError, TimeoutError) as error:
-            mend = "See that it is reached from here, unless it is not meant to be."
-            findings.append(warn(check, f"It cannot be asked for: {str(error) or 'no answer'}.", mend))
+            remedy = "Check that it can be reached from here, if it should be."
+            findings.append(warn(check, f"It cannot be fetched: {str(error) or 'no answer'}.", remedy))
         else:
-            says = f"It ends in {format_duration(ends - now)}."
+            message = f"It ends in {format_duration(ends - now)}."
             soon = ends - now < EXPIRY_WARNING_PERIOD
-            findings.append(warn(check, says, "Renew it.") if soon else ok(check, says))
+            findings.append(warn(check, message, "Renew it.") if soon else ok(check, message))
     return findings
 
 
 async def try_url(settings: Settings, url: str, *, now: datetime) -> Finding:
-    """Ask one URL on the way that deliveries take, guard and proxy included."""
+    """Request one URL in the way of a delivery, through guard and proxy."""
     check = f"GET {url}"
-    way_out = build_transport(settings)
+    transport = build_transport(settings)
     limits = AttemptLimits(settings.connect_timeout, settings.attempt_timeout)
     try:
-        exchange = await connectivity.get(way_out, url, limits, now=now)
+        exchange = await connectivity.get(transport, url, limits, now=now)
     except BadDestination as error:
-        return fail(check, error.why, "Give a URL that an endpoint could have.")
+        return fail(check, error.why, "Pass a URL that an endpoint could have.")
     finally:
-        await way_out.aclose()
-    says = describe_outcome(exchange.outcome)
+        await transport.aclose()
+    message = describe_outcome(exchange.outcome)
     if exchange.address:
-        says += f" It was asked at {exchange.address}."
+        message += f" Its address is {exchange.address}."
     if isinstance(exchange.outcome, (Delivered, Refused)):
-        return ok(check, says)
-    return fail(check, says, "The sentence says how far the request came; look at that part of the way.")
+        return ok(check, message)
+    return fail(check, message, "The sentence says how far the request came; look at that step.")

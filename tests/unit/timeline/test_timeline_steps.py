@@ -105,7 +105,9 @@ def test_a_later_attempt_has_waited_since_the_earlier_one_said_it_was_due():
 
 def test_who_asks_again_makes_it_due():
     attempts = [attempt(1, claimed=1, next_due=300), attempt(2, claimed=13, next_due=None)]
-    assert waited(replace(STORY, attempts=attempts, replay_requests=[replay_requested(12), asked(12.5)])) == [
+    assert waited(
+        replace(STORY, attempts=attempts, replay_requests=[replay_requested(12), replay_requested(12.5)])
+    ) == [
         1_000,
         1_000,
     ]
