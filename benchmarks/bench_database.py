@@ -152,8 +152,8 @@ class BenchDatabase:
             "id, tenant_id, url, description, filter, state, state_changed_at, header_names, signature, "
             "created_at, updated_at",
             [
-                (one.endpoint, one.tenant, url_of(*divmod(place, endpoints_each)), "", [one.type], "active", now, [],
-                 "v1", now, now)
+                (one.endpoint, one.tenant, url_of(*divmod(place, endpoints_each)), "", [one.type], "active",
+                 now, [], "v1", now, now)
                 for place, one in enumerate(targets)
             ],
         )  # fmt: skip
@@ -168,7 +168,8 @@ class BenchDatabase:
             "id, endpoint_id, tenant_id, signature, sealed, key_id, created_at",
             [
                 (new_id(), one.endpoint, one.tenant, "v1",
-                 self._box.seal(plain, context=build_secret_context(one.tenant, one.endpoint)), secret.key_id, now)
+                 self._box.seal(plain, context=build_secret_context(one.tenant, one.endpoint)),
+                 secret.key_id, now)
                 for one in targets
             ],
         )  # fmt: skip

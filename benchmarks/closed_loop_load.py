@@ -1,7 +1,7 @@
-"""`python -m benchmarks.closed_loop_load FILE`: posts over kept-alive connections, as fast as they are answered.
+"""`python -m benchmarks.closed_loop_load FILE`: posts over kept-alive connections, back to back.
 
-The file says what (`benchmarks.post_requests`). Prints one line of JSON: how many events were answered 202, how many
-requests otherwise, and the latency of the answers in milliseconds.
+The file says what (`benchmarks.post_requests`). Prints one line of JSON: how many events were answered 202,
+how many requests otherwise, and the latency of the answers in milliseconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.held_deliveries`: what the relay pays for deliveries that are held, however many they are.
+"""`python -m benchmarks.held_deliveries`: what held deliveries cost the relay.
 
 Two databases differ in nothing but how many deliveries are held. In both the same claim is made, and the same
 scan, turn by turn. Claims are rolled back: each takes what the one before has taken.
@@ -84,7 +84,8 @@ class HeldCase:
     endpoint_count: int
 
     def __str__(self) -> str:
-        return f"{self.cause.replace('_', ' ')}, {self.endpoint_count:,} endpoint{'s' if self.endpoint_count > 1 else ''}"
+        endpoints = f"{self.endpoint_count:,} endpoint{'s' if self.endpoint_count > 1 else ''}"
+        return f"{self.cause.replace('_', ' ')}, {endpoints}"
 
 
 @dataclass(slots=True)
@@ -225,10 +226,10 @@ def summarize(found: dict[HeldCase, list[ClaimTimes]]) -> dict[str, float]:
 def build_table(found: dict[HeldCase, list[ClaimTimes]]) -> Table:
     """All medians, in milliseconds."""
     shown = Table(
-        title=f"The relay beside {FEW_HELD:,} → {MANY_HELD:,} held deliveries: medians in ms, and their ratio",
+        title=f"The relay beside {FEW_HELD:,} → {MANY_HELD:,} held deliveries: medians in ms, ratio",
         title_justify="left",
-        caption=f"A scan takes a step for each endpoint that is owed something: {FEW_HELD:,} → {max(SPREADS):,} "
-        "in the widest case.",
+        caption="A scan takes a step for each endpoint that is owed something: "
+        f"{FEW_HELD:,} → {max(SPREADS):,} in the widest case.",
         caption_justify="left",
     )
     shown.add_column("held")

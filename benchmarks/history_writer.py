@@ -235,10 +235,11 @@ class HistoryWriter:
         took = int(20_000 + 80_000 * self._dice.random())
         self._lines["attempts"].append(
             format_line(
-                make_id_at(moment, self._events, self._dice), id_, target.tenant, target.id, event, number, at, at,
-                1_000, took - 1_000, took, "https://hooks.example.com/in", "203.0.113.7",
-                _REQUEST_HEADERS % (event, moment // 1_000), digest, "key_1", ending.http_status, _RESPONSE_HEADERS, "ok", "f",
-                ending.outcome, "", "succeed" if ending.status == "succeeded" else "retry",
+                make_id_at(moment, self._events, self._dice), id_, target.tenant, target.id, event, number,
+                at, at, 1_000, took - 1_000, took, "https://hooks.example.com/in", "203.0.113.7",
+                _REQUEST_HEADERS % (event, moment // 1_000), digest, "key_1", ending.http_status,
+                _RESPONSE_HEADERS, "ok", "f", ending.outcome, "",
+                "succeed" if ending.status == "succeeded" else "retry",
                 "retryable_status" if ending.reason == NULL else ending.reason, "worker-1",
             )
         )  # fmt: skip

@@ -103,7 +103,8 @@ def check_revision(revision: str | None, *, newest: str, known: frozenset[str]) 
         return fail("schema", f"The schema is at {revision}, and this release needs {newest}.", UPGRADE_HINT)
     return warn(
         "schema",
-        f"The schema is at {revision}, which this release ({newest}) does not know: it was upgraded by a newer one.",
+        f"The schema is at {revision}, which this release ({newest}) does not know: "
+        "a newer release upgraded it.",
         "During a roll-out this is expected; afterwards, upgrade the processes here.",
     )
 

@@ -1,4 +1,4 @@
-"""Which deliveries a search, a replay or an export selects, and how the API, CLI and console read it. Pure."""
+"""Which deliveries a search, replay or export selects, and how API, CLI and console read it. Pure."""
 
 from __future__ import annotations
 

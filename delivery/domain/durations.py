@@ -28,7 +28,8 @@ def parse_duration(text: str, *, default_unit: str | None = None, allow_space: b
 def parse_time(text: str, *, now: datetime | None, naive_is_utc: bool = False) -> datetime:
     """Read an RFC 3339 time, or an age such as `15m`, `2h` or `7d`, counted back from `now`.
 
-    Without `now` no age is accepted; without `naive_is_utc` a time needs its zone. Raises ValueError, also for a time before 1970.
+    Without `now` no age is accepted; without `naive_is_utc` a time needs its zone.
+    Raises ValueError, also for a time before 1970.
     """
     time = _parse_age_or_time(text, now)
     if time is not None and time.tzinfo is None and naive_is_utc:

@@ -1,4 +1,4 @@
-"""How the fields of a filter are read from text: the same in a query, a JSON body, options and a form. Pure."""
+"""How the fields of a filter are read from text: the same in queries, JSON, options and forms. Pure."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def parse_filter_fields(
 ) -> dict[str, Any]:
     """The attributes of a filter from raw values by name; every filter also has `since` and `until`.
 
-    None and empty lists are not set. Values that are no text are taken as they are: a framework has read them.
-    `now` is where ages such as `2h` count back from; without `limited` a list may have any length.
+    None and empty lists are not set. Values that are no text are taken as they are: a framework has read
+    them. `now` is where ages such as `2h` count back from; without `limited` a list may have any length.
     Raises InvalidFilter with every error.
     """
     read_time = partial(parse_time, now=now, naive_is_utc=True)

@@ -27,7 +27,7 @@ _TYPE_MARK: Final = b'{"type":"'
 _TIMESTAMP_MARK: Final = b'","timestamp":"'
 _DATA_MARK: Final = b'","data":'
 _STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
-# Characters that need no escape in a header: visible ASCII without the quotation mark and the percent sign (3.1.3.2).
+# Characters that need no escape in a header: visible ASCII but the quotation mark and percent sign (3.1.3.2).
 _SAFE_HEADER_CHARS: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
 

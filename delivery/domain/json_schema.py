@@ -1,10 +1,10 @@
 """JSON Schemas of events' `data`: which schemas are accepted, and validation by them. Pure.
 
-The dialect is JSON Schema 2020-12. `$ref` must point into the schema itself; nothing is ever fetched. A schema
-must not refer to itself in a circle, and its parts, with all references resolved, are bounded. Data with too
-many values for that number of parts is refused without validation, which takes about a second at worst and
-usually a few microseconds. Patterns match in linear time (no look-around, no back-references). `format` is an
-annotation: it refuses nothing.
+The dialect is JSON Schema 2020-12. `$ref` must point into the schema itself; nothing is ever fetched. A
+schema must not refer to itself in a circle, and its parts, with all references resolved, are bounded. Data
+with too many values for that number of parts is refused without validation, which takes about a second at
+worst and usually a few microseconds. Patterns match in linear time (no look-around, no back-references).
+`format` is an annotation: it refuses nothing.
 """
 
 from __future__ import annotations

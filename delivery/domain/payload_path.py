@@ -25,7 +25,7 @@ _MISSING: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class PayloadEquals:
-    """A filter on the payload: the value at `path` below `data` equals `value` (JSON). `text` is its source."""
+    """A filter on the payload: the value at `path` below `data` equals `value` (JSON). `text`: its source."""
 
     text: str
     path: tuple[str | int, ...]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from delivery.domain.holds import EndpointStatus
     from delivery.domain.ids import EventId, ReplayId, TenantId
 
-# How many deliveries of one endpoint a job has in the replay queue; the narrow window applies while its breaker
-# is not closed, and once the job has as many there as go out within QUEUED_AHEAD_SECONDS.
+# How many deliveries of one endpoint a job has in the replay queue; the narrow window applies while its
+# breaker is not closed, and once the job has as many there as go out within QUEUED_AHEAD_SECONDS.
 ENDPOINT_WINDOW: Final = 250
 NARROW_ENDPOINT_WINDOW: Final = 20
 MIN_QUEUED_AHEAD: Final = 500
@@ -190,7 +190,7 @@ def compute_release_quota(
 ) -> ReleaseQuota:
     """How many more deliveries of an endpoint may be queued.
 
-    Those of a paused endpoint wait until it is resumed; those of a disabled one are skipped, or wait by `hold`.
+    Those of a paused endpoint wait until it resumes; of a disabled one they are skipped, or wait by `hold`.
     """
     if status is None:
         return ReleaseQuota(ENDPOINT_WINDOW, "endpoint_deleted")

@@ -1,7 +1,7 @@
 """Retention periods, and the plan of what has expired. Pure.
 
-Periods are whole days, and days are those of the partitions: UTC, from midnight. A day has expired when all of
-it has.
+Periods are whole days, and days are those of the partitions: UTC, from midnight. A day has expired when all
+of it has.
 """
 
 from __future__ import annotations

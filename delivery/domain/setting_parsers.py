@@ -1,4 +1,4 @@
-"""How the text of a setting becomes a value. Every parser raises ValueError, with what the text must be. Pure."""
+"""How the text of a setting becomes a value. Every parser raises ValueError, which says what it must be."""
 
 from __future__ import annotations
 

@@ -66,7 +66,8 @@ def format_report(outcome: RunReport) -> str:
     lines += [f"Left out: {fault.name} ({why})." for fault, why in outcome.skipped]
     lines += [f"WRONG: {sentence}." for sentence in account.errors]
     lines += [
-        f"WRONG: “{one.fault.name}” {_format_recovery(one.recovery_seconds)}, {one.fault.max_recovery_seconds:.0f} s allowed. {one.remark}"
+        f"WRONG: “{one.fault.name}” {_format_recovery(one.recovery_seconds)}, "
+        f"{one.fault.max_recovery_seconds:.0f} s allowed. {one.remark}"
         for one in outcome.fault_reports
         if not one.is_well
     ]

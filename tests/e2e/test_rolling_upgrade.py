@@ -1,7 +1,7 @@
 """A deploy that rolls on: the release before this one goes on working, in its own processes, on our schema.
 
 Where the checkout has no history (a shallow clone), there is nothing to run and these tests are skipped;
-`tests/integration/test_migrations_backward_compatible.py` holds every migration to the same promise without it.
+`tests/integration/test_migrations_backward_compatible.py` checks the same promise for every migration.
 """
 
 from __future__ import annotations

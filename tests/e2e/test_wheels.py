@@ -181,7 +181,7 @@ def test_dev_runs_from_the_wheel_in_an_empty_folder(installed: Path, tmp_path: P
 def test_the_outbox_command_names_the_client_until_it_is_installed(
     installed: Path, client: Distribution, tmp_path: Path
 ) -> None:
-    command = [installed / "waybill", "outbox", "sql"]
+    command = [str(installed / "waybill"), "outbox", "sql"]
     ran = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert "pip install 'waybill-client[outbox]'" in ran.stderr

@@ -1,4 +1,4 @@
-"""May this endpoint be sent to now? SQL and Python give the same answer, whatever the endpoint's rows hold."""
+"""May this endpoint be sent to now? SQL and Python give the same answer, whatever its rows hold."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def write_rows(connection: psycopg.Connection, ids: Sequence[EndpointId], rows: 
         )
         cursor.execute(
             """
-            insert into endpoint_health (endpoint_id, breaker, breaker_since, window_since, probe_at, waits_until,
-                                         rate_next_at, in_flight, limit_now, limit_ramping)
+            insert into endpoint_health (endpoint_id, breaker, breaker_since, window_since, probe_at,
+                                         waits_until, rate_next_at, in_flight, limit_now, limit_ramping)
             select id, breaker, now(), now(), probe_at, waits_until, rate_next_at, in_flight, limit_now, false
             from drawn where has_health
             """

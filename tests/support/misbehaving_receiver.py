@@ -1,4 +1,4 @@
-"""Many endpoints in one process, each in trouble in its own way: `python -m tests.support.misbehaving_receiver PORT`.
+"""Many endpoints that fail, each in its own way: `python -m tests.support.misbehaving_receiver PORT`.
 
 How a path behaves is told at run time, and so is its repair. Raw asyncio on uvloop, so that the receiver is
 not what is measured. Paths below `/-/` are for whoever looks on: `Troubled` is that side of it.

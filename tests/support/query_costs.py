@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from tests.support.wire_counting import Transaction
 
-# What comes with time, or with a connection, and not with deliveries. `claims.count_queued` alone is a look at
-# a queue that has no room.
+# What comes with time, or with a connection, and not with deliveries. `claims.count_queued` alone is a look
+# at a queue that has no room.
 _BACKGROUND_STATEMENTS = {
     "claims.ready",
     "claims.rescue",
@@ -104,7 +104,8 @@ class CostCheck:
         """What is wrong, each in one sentence."""
         bill, counted, allowed = self.report, asdict(self.report.cost), asdict(self.max_cost)
         return [
-            f"{bill.action} took the {bill.process} {counted[name]:,} {_humanize(name)}; at most {most:,} are allowed."
+            f"{bill.action} took the {bill.process} {counted[name]:,} {_humanize(name)}; "
+            f"at most {most:,} are allowed."
             for name, most in allowed.items()
             if counted[name] > most
         ] + [

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from delivery.api.http.delivery_filter import DeliveryFilterDep  # noqa: TC001  FastAPI reads it
 from delivery.cli.options.delivery_filter import with_filter_options
 from delivery.console.forms.delivery_filter import parse_delivery_filters
-from delivery.console.views.selection import build_query
+from delivery.console.forms.replay import build_query
 from delivery.console.web.context import Form
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import FILTER_FIELDS, DeliveryFilter

@@ -1,4 +1,4 @@
-"""Names that a stranger can find: one class name, one place; verbs for functions; the field's words for limits."""
+"""Names that a stranger can find: one class name, one place; verbs for functions; standard words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ ALL = (*PRODUCT, "benchmarks", "tests")
 MAX_TEST_NAME = 90
 BANNED_FUNCTIONS = {"of", "one", "told", "asked", "kept", "shown", "given"}
 BANNED_PREFIXES = ("MOST_", "LONGEST_", "SHORTEST_", "FEWEST_")
-# The client is a distribution of its own, which knows nothing of the engine: its errors carry the field's names too.
+# The client is a distribution of its own, which knows nothing of the engine: its
+# errors have the field's names too.
 DEFINED_TWICE = {
     "Client": "the demo's is removed with it",
 }

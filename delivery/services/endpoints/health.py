@@ -32,8 +32,8 @@ class EndpointHealth:
     """The health of an endpoint.
 
     `in_flight_limit` is its limit now, `max_in_flight` the largest. `hold` is why due deliveries are not
-    sent; `held` counts those, `waiting` all that no worker has; `bounded`: there may be more. `disabled_at` is
-    when it will be disabled if every attempt fails until then.
+    sent; `held` counts those, `waiting` all that no worker has; `bounded`: there may be more. `disabled_at`
+    is when it will be disabled if every attempt fails until then.
     """
 
     endpoint: Endpoint

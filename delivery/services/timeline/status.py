@@ -97,11 +97,13 @@ def _explain_hold(held: ActiveHold, status: EndpointStatus) -> str:
         case Hold.DISABLED:
             return f"{_describe_state(held, status)} It goes out when the endpoint is enabled."
         case Hold.BREAKER_OPEN:
-            return f"the endpoint's circuit breaker has been open{_format_since(held)}; {_describe_probe(held, status)}"
+            probe = _describe_probe(held, status)
+            return f"the endpoint's circuit breaker has been open{_format_since(held)}; {probe}"
         case Hold.RETRY_AFTER:
             return f"the endpoint asked to be left alone{_format_until(held)}; it goes out then."
         case Hold.RATE_LIMIT:
-            return f"the endpoint's rate limit{_format_rate(status)} lets the next delivery go{_format_then(held)}."
+            rate = _format_rate(status)
+            return f"the endpoint's rate limit{rate} lets the next delivery go{_format_then(held)}."
         case Hold.IN_FLIGHT_LIMIT:
             count = _count_deliveries(status.in_flight)
             return f"the endpoint has {count} in flight, as many as it may have now; one goes as one ends."

@@ -139,7 +139,10 @@ def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
                 state_actor="waybill",
                 state_reason="failing",
             ),
-            "the endpoint has been disabled since 18:00:00 by Waybill: it failed for too long without a success.",
+            (
+                "the endpoint has been disabled since 18:00:00 by Waybill: "
+                "it failed for too long without a success."
+            ),
             "It goes out when the endpoint is enabled.",
         ),
         (

@@ -109,7 +109,8 @@ def verifier_for(secret: str) -> Verifier:
     """A verifier of the reference library. Raises Misconfigured where that is not installed."""
     if importlib.util.find_spec("standardwebhooks") is None:
         raise Misconfigured(
-            "The demo's receivers verify with the package `standardwebhooks`: pip install 'waybill-engine[demo]'."
+            "The demo's receivers verify with the package `standardwebhooks`: "
+            "pip install 'waybill-engine[demo]'."
         )
     verifier: Verifier = importlib.import_module("standardwebhooks").Webhook(secret)
     return verifier
