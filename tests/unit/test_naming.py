@@ -15,10 +15,24 @@ ALL = (*PRODUCT, "benchmarks", "tests")
 MAX_TEST_NAME = 90
 BANNED_FUNCTIONS = {"of", "one", "told", "asked", "kept", "shown", "given"}
 BANNED_PREFIXES = ("MOST_", "LONGEST_", "SHORTEST_", "FEWEST_")
-# The client is a distribution of its own, which knows nothing of the engine: its
-# errors have the field's names too.
+# The client is a distribution of its own, which knows nothing of the engine: both name errors after what happened.
+_CLIENT = "waybill_client is a distribution of its own"
 DEFINED_TWICE = {
-    "Client": "the demo's is removed with it",
+    "Client": "the demo's goes when the demo shrinks",
+    "Verifier": "the demo's goes when the demo shrinks",
+    **dict.fromkeys(
+        (
+            "Conflict",
+            "Invalid",
+            "NotAllowed",
+            "NotAuthenticated",
+            "NotFound",
+            "Problem",
+            "Refused",
+            "TooLarge",
+        ),
+        _CLIENT,
+    ),
 }
 
 
