@@ -15,7 +15,7 @@ ALL = (*PRODUCT, "benchmarks", "tests")
 MAX_TEST_NAME = 90
 BANNED_FUNCTIONS = {"of", "one", "told", "asked", "kept", "shown", "given"}
 BANNED_PREFIXES = ("MOST_", "LONGEST_", "SHORTEST_", "FEWEST_")
-# The client is a distribution of its own, which knows nothing of the engine: both name errors after what happened.
+# The client is a distribution of its own, which knows nothing of the engine: both name errors alike.
 _CLIENT = "waybill_client is a distribution of its own"
 DEFINED_TWICE = {
     "Client": "the demo's goes when the demo shrinks",
