@@ -94,6 +94,10 @@ class Prometheus:
         except OSError:
             return False
 
+    def list_active_alerts(self) -> list[str]:
+        """The alerts that are pending or firing."""
+        return [rule["name"] for rule in self.rules() if rule.get("state", "inactive") != "inactive"]
+
     def rules(self) -> list[Any]:
         """Its rules, with how they fare."""
         return [rule for group in self.ask("rules")["groups"] for rule in group["rules"]]
@@ -140,14 +144,15 @@ def test_every_panel_shows_something_and_every_rule_looks_at_something(prometheu
     )
     assert 0 < failing[0] < 1
 
-    def fared() -> set[str]:
-        return {rule["health"] for rule in prometheus.rules()}
-
-    wait_until(lambda: fared() == {"ok"}, "every rule to be evaluated", seconds=TIMEOUT_SECONDS)
+    wait_until(
+        lambda: {rule["health"] for rule in prometheus.rules()} == {"ok"},
+        "every rule to be evaluated",
+        seconds=TIMEOUT_SECONDS,
+    )
     assert len(prometheus.rules()) == len(load_rules())
     looked_at = {selector for rule in load_rules() for selector in _SELECTOR.findall(rule["expr"])}
     assert len(looked_at) > 10
     assert [one for one in sorted(looked_at) if not prometheus.ask("query", query=one)["result"]] == []
-    # Of an engine that is well nothing is told, though one receiver is ill.
-    told = {rule["name"] for rule in prometheus.rules() if rule.get("state", "inactive") != "inactive"}
-    assert told == set()
+    # A healthy engine raises no alert, though one receiver fails. The first gauges may be read before the
+    # relay has created the partitions of the coming days.
+    wait_until(lambda: prometheus.list_active_alerts() == [], "no active alert", seconds=TIMEOUT_SECONDS)

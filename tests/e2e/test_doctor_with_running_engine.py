@@ -55,9 +55,9 @@ def test_doctor_explains_findings_in_plain_text(stack: Stack) -> None:
     code, told = doctor(stack, WAYBILL_AMQP_URL="amqp://guest:hush@127.0.0.1:1/%2F", WAYBILL_POOLSIZE="3")
     assert code == 1
     assert "wrong     broker: RabbitMQ cannot be reached (Connection refused)." in told
-    assert "Was WAYBILL_POOL_SIZE meant?" in told
+    assert "Did you mean WAYBILL_POOL_SIZE?" in told
     assert "wrong     partitions: Today has no partitions: no event can be accepted." in told
-    assert told.rstrip().splitlines()[-1].startswith("To mend: 2. Warnings: ")
+    assert told.rstrip().splitlines()[-1].startswith("To fix: 2. Warnings: ")
     assert "hush" not in told
 
 

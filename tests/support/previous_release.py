@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 from typing import TYPE_CHECKING
 
 from tests.support.stack import ROOT
@@ -44,6 +45,7 @@ def unpack_commit(commit: str, folder: Path) -> Path:
     packed = _run_git("archive", "--format=tar", commit, "--", *PACKAGES)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         tar.extractall(folder, filter="data")
+    _write_metadata(commit, folder)
     return folder
 
 
@@ -51,6 +53,15 @@ def find_command(folder: Path) -> tuple[str, ...]:
     """The command `waybill` of the release in this folder: its entry point has moved once."""
     module = "workers.main" if (folder / "workers" / "main.py").exists() else "delivery.cli"
     return (sys.executable, "-P", "-c", f"import sys; from {module} import main; sys.exit(main())")
+
+
+def _write_metadata(commit: str, folder: Path) -> None:
+    # An installed release asks for its own version by its distribution's name, which has changed once.
+    project = tomllib.loads(_run_git_text("show", f"{commit}:pyproject.toml"))["project"]
+    version = project.get("version", "0")
+    metadata = folder / f"{project['name'].replace('-', '_')}-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n")
 
 
 def _run_git_text(*words: str) -> str:
