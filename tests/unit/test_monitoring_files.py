@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -61,7 +60,9 @@ def test_promtool_accepts_the_rules(words: tuple[str, ...]) -> None:
 
 
 def test_promtool_would_tell_of_an_alert_that_stays_silent(tmp_path: Path) -> None:
-    shutil.copy(PROMETHEUS / "alerts_test.yml", tmp_path)
+    cases = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())
+    cases["tests"] = [case for case in cases["tests"] if "WaybillBrokerUnreachable" in str(case)]
+    (tmp_path / "alerts_test.yml").write_text(yaml.safe_dump(cases))
     text = (PROMETHEUS / "alerts.yml").read_text()
     (tmp_path / "alerts.yml").write_text(text.replace('{on="broker"}) == 0', '{on="broker"}) == 2'))
     code, said = promtool("test", "rules", tmp_path / "alerts_test.yml")
