@@ -18,8 +18,6 @@ BANNED_PREFIXES = ("MOST_", "LONGEST_", "SHORTEST_", "FEWEST_")
 # The client is a distribution of its own, which knows nothing of the engine: both name errors alike.
 _CLIENT = "waybill_client is a distribution of its own"
 DEFINED_TWICE = {
-    "Client": "the demo's goes when the demo shrinks",
-    "Verifier": "the demo's goes when the demo shrinks",
     **dict.fromkeys(
         (
             "Conflict",

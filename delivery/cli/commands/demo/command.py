@@ -1,4 +1,4 @@
-"""`waybill demo`: play the story, show it, and say in the end whether all is well."""
+"""`waybill demo`: run the story, show its progress, and say in the end whether everything was delivered."""
 
 import asyncio
 import signal
@@ -8,19 +8,15 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from rich.live import Live
 
-from delivery.cli.commands.demo.engine import Engine, started
-from delivery.cli.commands.demo.receivers import the_three, verifier_for
-from delivery.cli.commands.demo.stage import Stage
-from delivery.cli.commands.demo.story import play
-from delivery.cli.commands.demo.verdict import HELD, Account, missing
-from delivery.cli.output.table import Column, make_console, print_table, print_text
+from delivery.cli.commands.demo.engine import DemoEngine, run_engine
+from delivery.cli.commands.demo.result import UNFINISHED, ReceiverTally, find_missing
+from delivery.cli.commands.demo.story import Story, create_verifier
+from delivery.cli.output.table import Column, print_table, print_text
 from delivery.domain.durations import format_duration
 from delivery.domain.errors import Unavailable
 
-_ANY_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
-
+_EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
 
 app = typer.Typer()
 
@@ -33,122 +29,94 @@ def demo(
 ) -> None:
     """See signed webhooks arrive: an engine, three receivers, half a minute.
 
-    One receiver verifies every signature; one fails at first, until its circuit breaker opens, and recovers;
-    one is down. The engine and all that it keeps are gone afterwards. Exit code 0: what had to be delivered
-    was delivered and verified.
+    `warehouse` verifies every signature; `billing` fails at first, until its circuit breaker opens, and
+    recovers; `crm` is down. The engine and its data are removed afterwards. Exit code 0: everything that had
+    to be delivered was delivered and verified.
     """
-    verifier_for(_ANY_SECRET)  # refuse before anything is started
-    stage = Stage(the_three(), events)
-    began = time.monotonic()
-    with started() as engine:
+    create_verifier(_EXAMPLE_SECRET)  # refuse before anything is started
+    story = Story(events)
+    start = time.monotonic()
+    with run_engine() as engine:
         try:
-            accounts = asyncio.run(_terminable(engine, stage))
+            tallies = asyncio.run(_play_until_signal(story, engine))
         except Unavailable as error:
-            raise Unavailable(f"{error}\n{engine.last_words()}".rstrip()) from error
-    _summarise(accounts)
-    lacking = missing(accounts, stage.accepted, published=events)
-    _conclude(lacking, took=timedelta(seconds=time.monotonic() - began))
-    if lacking:
+            raise Unavailable(f"{error}\n{engine.read_log_tail()}".rstrip()) from error
+    _print_summary(tallies)
+    missing = find_missing(tallies, story.accepted, published=events)
+    if missing:
+        print_text("Something is missing:", style="bold red")
+        for sentence in missing:
+            print_text(f"  {sentence}")
         raise typer.Exit(1)
+    took = format_duration(timedelta(seconds=time.monotonic() - start))
+    print_text(
+        f"Everything that had to be delivered was delivered and verified, in {took}.", style="bold green"
+    )
+    print_text("Next: `make up` starts an engine that stays; README.md has a tour of five minutes.")
 
 
-async def _terminable(engine: Engine, stage: Stage) -> list[Account]:
-    """Play, and let SIGTERM and a closed terminal end it as gently as Ctrl-C does."""
-    playing = asyncio.create_task(_shown(engine, stage))
-    heard: list[signal.Signals] = []
+async def _play_until_signal(story: Story, engine: DemoEngine) -> list[ReceiverTally]:
+    # SIGTERM and a closed terminal end the demo as gently as Ctrl-C does.
+    playing = asyncio.create_task(story.play(engine))
+    received: list[signal.Signals] = []
 
     def end(number: signal.Signals) -> None:
-        heard.append(number)
+        received.append(number)
         playing.cancel()
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, end, number)
+    progress = asyncio.create_task(_print_progress(story))
     try:
         return await playing
     except asyncio.CancelledError:
-        if heard:
-            raise typer.Exit(128 + heard[0]) from None
+        if received:
+            raise typer.Exit(128 + received[0]) from None
         raise
-
-
-async def _shown(engine: Engine, stage: Stage) -> list[Account]:
-    """Play on a terminal that is redrawn, or with a line a second for a log."""
-    out = make_console()
-    if out.is_terminal and not out.is_dumb_terminal:
-        with Live(stage, console=out, refresh_per_second=10, redirect_stderr=False):
-            return await play(engine, stage)
-    telling = asyncio.create_task(_tell(stage))
-    try:
-        return await play(engine, stage)
     finally:
-        telling.cancel()
-        print_text(stage.line())
+        progress.cancel()
 
 
-async def _tell(stage: Stage) -> None:
-    step = ""
+async def _print_progress(story: Story) -> None:
+    start, step = time.monotonic(), ""
     while True:
-        if stage.step != step:
-            step = stage.step
-            print_text(f"{step} …")
-        elif stage.accepted:
-            print_text(stage.line())
+        if story.step != step:
+            step = story.step
+            print_text(f"{step} …", style="bold")
+        elif story.accepted:
+            print_text(f"{time.monotonic() - start:5.1f} s  {story.format_progress()}")
         await asyncio.sleep(1)
 
 
-def _summarise(accounts: Sequence[Account]) -> None:
-    print_text("")
-    print_text("What the ledger says, read through the API, and what receivers verified", style="bold")
+def _print_summary(tallies: Sequence[ReceiverTally]) -> None:
+    print_text("\nWhat the ledger says, read through the API, and what receivers verified", style="bold")
+    titles = ("DELIVERIES", "SUCCEEDED", "HELD", "ATTEMPTS", "VERIFIED", "MEDIAN", "P95")
     print_table(
-        [
-            Column("RECEIVER"),
-            Column("OWED", numeric=True),
-            Column("SUCCEEDED", numeric=True),
-            Column("HELD", numeric=True),
-            Column("ATTEMPTS", numeric=True),
-            Column("VERIFIED", numeric=True),
-            Column("MEDIAN", numeric=True),
-            Column("P95", numeric=True),
-        ],
+        [Column("RECEIVER"), *(Column(title, numeric=True) for title in titles)],
         [
             (
-                account.name,
-                str(len(account.owed)),
-                str(account.count("succeeded")),
-                str(account.count(*HELD)),
-                str(account.attempts),
-                str(len(account.verified)),
-                _latency(account, 0.5),
-                _latency(account, 0.95),
+                tally.name,
+                str(len(tally.deliveries)),
+                str(tally.count("succeeded")),
+                str(tally.count(*UNFINISHED)),
+                str(tally.attempts),
+                str(len(tally.verified)),
+                _format_latency(tally, 0.5),
+                _format_latency(tally, 0.95),
             )
-            for account in accounts
+            for tally in tallies
         ],
         empty_message="",
     )
-    print_text("")
-    for account in accounts:
-        if account.down:
-            reasons = sorted({one.why for one in account.owed if one.why})
+    for tally in tallies:
+        if tally.down:
+            reasons = " ".join(sorted({d.detail for d in tally.deliveries if d.detail}))
             print_text(
-                f"{account.name}: {' '.join(reasons)} Its breaker is open: nothing is lost, all of it "
-                "is held and still owed."
+                f"\n{tally.name}: {reasons} Its breaker is open: nothing is lost, all of it is held and "
+                "still owed.\n"
             )
-    print_text("")
 
 
-def _latency(account: Account, share: float) -> str:
-    took = account.latency(share)
+def _format_latency(tally: ReceiverTally, share: float) -> str:
+    took = tally.latency(share)
     return "" if took is None else format_duration(took)
-
-
-def _conclude(lacking: Sequence[str], *, took: timedelta) -> None:
-    if lacking:
-        print_text("Not all is well:", style="bold red")
-        for sentence in lacking:
-            print_text(f"  {sentence}")
-        return
-    print_text(
-        f"Everything that had to be delivered was delivered and verified, in {format_duration(took)}.",
-        style="bold green",
-    )
-    print_text("Next: `make up` starts an engine that stays; README.md has a tour of five minutes.")
