@@ -89,7 +89,8 @@ async def _print_progress(story: Story) -> None:
 
 
 def _print_summary(tallies: Sequence[ReceiverTally]) -> None:
-    print_text("\nWhat the ledger says, read through the API, and what receivers verified", style="bold")
+    print_text("")
+    print_text("What the ledger says, read through the API, and what receivers verified", style="bold")
     titles = ("DELIVERIES", "SUCCEEDED", "HELD", "ATTEMPTS", "VERIFIED", "MEDIAN", "P95")
     print_table(
         [Column("RECEIVER"), *(Column(title, numeric=True) for title in titles)],
@@ -111,10 +112,9 @@ def _print_summary(tallies: Sequence[ReceiverTally]) -> None:
     for tally in tallies:
         if tally.down:
             reasons = " ".join(sorted({d.detail for d in tally.deliveries if d.detail}))
-            print_text(
-                f"\n{tally.name}: {reasons} Its breaker is open: nothing is lost, all of it is held and "
-                "still owed.\n"
-            )
+            print_text("")
+            print_text(f"{tally.name}: {reasons} Its breaker is open; all of it is held and still owed.")
+    print_text("")
 
 
 def _format_latency(tally: ReceiverTally, share: float) -> str:
