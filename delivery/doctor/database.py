@@ -130,7 +130,7 @@ async def _check_row_level_security(ledger: Ledger, unprotected: list[str]) -> F
     except Unavailable as error:
         return fail("tenants apart", str(error), UPGRADE_HINT)
     except Misconfigured as error:
-        return fail("tenants apart", str(error), "See docs/tenants-apart.md.")
+        return fail("tenants apart", str(error), "See docs/tenant-isolation.md.")
     if unprotected:
         return fail(
             "tenants apart",

@@ -127,7 +127,7 @@ async def find_tenant_role(tx: AsyncConnection) -> str:
         raise Misconfigured(
             f"The role {name}, under which tenants' requests run, is not on this server. Have an "
             f"administrator run: create role {name} nologin; grant {name} to {owner}; "
-            "and give it back its rights: docs/tenants-apart.md tells how."
+            "and give it back its rights: docs/tenant-isolation.md tells how."
         )
     if not found.may_put_on:
         raise Misconfigured(f"Have an administrator run: grant {name} to {login};")
