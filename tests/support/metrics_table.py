@@ -1,4 +1,4 @@
-"""`python -m tests.support.metrics_table` writes the table of docs/metrics.md anew from the catalogue."""
+"""`python -m tests.support.metrics_table` writes the table of docs/metrics.md from the instruments."""
 
 from __future__ import annotations
 

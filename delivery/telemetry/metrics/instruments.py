@@ -45,82 +45,82 @@ _DELIVERY_BUCKETS: Final = (
 )
 _COMMIT_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500)
 
-# They would double the lines, and nobody uses them.
+# `_created` series would double the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # ---- counters, in every process
-events_accepted: Final = Counter("waybill_events_accepted", "Events that were accepted, after the commit.")
-deliveries_owed: Final = Counter("waybill_deliveries_owed", "Deliveries that accepted events made.")
+events_accepted: Final = Counter("waybill_events_accepted", "Accepted events, counted after the commit.")
+deliveries_owed: Final = Counter("waybill_deliveries_owed", "Deliveries created by accepted events.")
 deliveries_claimed: Final = Counter(
-    "waybill_deliveries_claimed", "Deliveries that a relay claimed.", ["lane"]
+    "waybill_deliveries_claimed", "Deliveries claimed by a relay.", ["lane"]
 )
-claims_published: Final = Counter("waybill_claims_published", "Claims that RabbitMQ confirmed.", ["lane"])
+claims_published: Final = Counter("waybill_claims_published", "Claims confirmed by RabbitMQ.", ["lane"])
 attempts_recorded: Final = Counter(
-    "waybill_attempts", "Attempts that were recorded, by what came of them.", ["outcome"]
+    "waybill_attempts", "Recorded attempts, by outcome.", ["outcome"]
 )
 deliveries_ended: Final = Counter(
-    "waybill_deliveries_ended", "Deliveries that came to an end, by which.", ["status"]
+    "waybill_deliveries_ended", "Finished deliveries, by status.", ["status"]
 )
 breaker_transitions: Final = Counter(
-    "waybill_breaker_transitions", "Circuit breakers that went into a state, by which.", ["to"]
+    "waybill_breaker_transitions", "Circuit breakers that changed to a state.", ["to"]
 )
 deliveries_rescued: Final = Counter(
-    "waybill_deliveries_rescued", "Deliveries taken back from claims whose lease had lapsed."
+    "waybill_deliveries_rescued", "Deliveries taken back from claims with an expired lease."
 )
-replay_items: Final = Counter("waybill_replay_items", "Deliveries of replays that ended, by how.", ["result"])
-messages_refused: Final = Counter("waybill_messages_refused", "Messages over RabbitMQ that were set aside.")
+replay_items: Final = Counter("waybill_replay_items", "Finished deliveries of replays, by result.", ["result"])
+messages_refused: Final = Counter("waybill_messages_refused", "Messages over RabbitMQ that became dead letters.")
 phase_seconds: Final = Histogram(
     "waybill_phase_seconds",
-    "How long a step takes: accept, claim, publish, start and record of a group, send of an attempt.",
+    "Duration of a step: accept, claim, publish, start and record per group, send per attempt.",
     ["phase"],
     buckets=_PHASE_BUCKETS,
 )
 delivery_seconds: Final = Histogram(
     "waybill_delivery_seconds",
-    "From accepted to success recorded, of live deliveries; retries and holds are in it.",
+    "From accepted to recorded success, live deliveries only; includes retries and holds.",
     buckets=_DELIVERY_BUCKETS,
 )
 commit_rows: Final = Histogram(
-    "waybill_commit_rows", "Events, or results, that share a transaction.", ["what"], buckets=_COMMIT_BUCKETS
+    "waybill_commit_rows", "Events or results per transaction.", ["what"], buckets=_COMMIT_BUCKETS
 )
 
 # ---- gauges of every process
 requests_in_flight: Final = Gauge(
-    "waybill_requests_in_flight", "Requests on their way to receivers.", multiprocess_mode="livesum"
+    "waybill_requests_in_flight", "Requests in flight to receivers.", multiprocess_mode="livesum"
 )
 pool_connections: Final = Gauge(
     "waybill_pool_connections",
-    "Connections of the pool to PostgreSQL.",
+    "Connections of the PostgreSQL pool.",
     ["state"],
     multiprocess_mode="livesum",
 )
 # ---- gauges of a relay
 window_deliveries: Final = Gauge(
-    "waybill_window_deliveries", "Claimed deliveries that no worker has started.", ["lane"]
+    "waybill_window_deliveries", "Claimed deliveries that no worker has started yet.", ["lane"]
 )
 window_limit: Final = Gauge(
-    "waybill_window_limit", "How many deliveries this relay lets stand in the queue.", ["lane"]
+    "waybill_window_limit", "The most deliveries that this relay keeps in the queue.", ["lane"]
 )
 oldest_due_seconds: Final = Gauge(
     "waybill_oldest_due_seconds",
-    "For how long the oldest delivery has been due that nothing holds; 0: none is.",
+    "How long the oldest due delivery that is not held has waited; 0: none is due.",
     ["lane"],
 )
 held_deliveries: Final = Gauge(
-    "waybill_held_deliveries", "Deliveries of endpoints that are held, by what; counted up to 50,000.", ["by"]
+    "waybill_held_deliveries", "Held deliveries, by reason; counted up to 50,000.", ["by"]
 )
 dependency_up: Final = Gauge(
-    "waybill_dependency_up", "1: it answered the relay when last asked; 0: it did not.", ["on"]
+    "waybill_dependency_up", "1: it answered the relay's last request; 0: it did not.", ["on"]
 )
 relay_looked_timestamp: Final = Gauge(
-    "waybill_relay_looked_timestamp_seconds", "When the relay last went once around; Unix time."
+    "waybill_relay_looked_timestamp_seconds", "When the relay last completed a round; Unix time."
 )
 partitions_ahead_days: Final = Gauge(
-    "waybill_partitions_ahead_days", "Days after today for which every table of history has a partition."
+    "waybill_partitions_ahead_days", "Days after today for which every history table has a partition."
 )
 next_expiry_timestamp: Final = Gauge(
     "waybill_next_expiry_timestamp_seconds",
-    "When the next one ends that is in use, within a year; Unix time, 0: none does.",
+    "When the next one in use expires, within a year; Unix time; 0: none.",
     ["what"],
 )
 
