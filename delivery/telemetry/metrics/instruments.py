@@ -51,24 +51,22 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 # ---- counters, in every process
 events_accepted: Final = Counter("waybill_events_accepted", "Accepted events, counted after the commit.")
 deliveries_owed: Final = Counter("waybill_deliveries_owed", "Deliveries created by accepted events.")
-deliveries_claimed: Final = Counter(
-    "waybill_deliveries_claimed", "Deliveries claimed by a relay.", ["lane"]
-)
+deliveries_claimed: Final = Counter("waybill_deliveries_claimed", "Deliveries claimed by a relay.", ["lane"])
 claims_published: Final = Counter("waybill_claims_published", "Claims confirmed by RabbitMQ.", ["lane"])
-attempts_recorded: Final = Counter(
-    "waybill_attempts", "Recorded attempts, by outcome.", ["outcome"]
-)
-deliveries_ended: Final = Counter(
-    "waybill_deliveries_ended", "Finished deliveries, by status.", ["status"]
-)
+attempts_recorded: Final = Counter("waybill_attempts", "Recorded attempts, by outcome.", ["outcome"])
+deliveries_ended: Final = Counter("waybill_deliveries_ended", "Finished deliveries, by status.", ["status"])
 breaker_transitions: Final = Counter(
     "waybill_breaker_transitions", "Circuit breakers that changed to a state.", ["to"]
 )
 deliveries_rescued: Final = Counter(
     "waybill_deliveries_rescued", "Deliveries taken back from claims with an expired lease."
 )
-replay_items: Final = Counter("waybill_replay_items", "Finished deliveries of replays, by result.", ["result"])
-messages_refused: Final = Counter("waybill_messages_refused", "Messages over RabbitMQ that became dead letters.")
+replay_items: Final = Counter(
+    "waybill_replay_items", "Finished deliveries of replays, by result.", ["result"]
+)
+messages_refused: Final = Counter(
+    "waybill_messages_refused", "Messages over RabbitMQ that became dead letters."
+)
 phase_seconds: Final = Histogram(
     "waybill_phase_seconds",
     "Duration of a step: accept, claim, publish, start and record per group, send per attempt.",
