@@ -1,4 +1,4 @@
-"""The HTTP API: every route on its path, problems for errors, a bound around everything."""
+"""The HTTP API as an application: routes, error handlers and body limits."""
 
 from importlib.metadata import version
 from typing import Any
@@ -35,7 +35,7 @@ MAX_BODY_BYTES = 262_144
 
 
 def create_app(services: Services) -> FastAPI:
-    """Build the application around these use cases. Raises Misconfigured without WAYBILL_SECRET_KEYS."""
+    """Build the application around these services. Raises Misconfigured without WAYBILL_SECRET_KEYS."""
     secret_keys = services.settings.secret_keys
     if secret_keys is None:
         raise Misconfigured("WAYBILL_SECRET_KEYS is not set; cursors are signed with a key derived from it.")
@@ -80,7 +80,7 @@ def create_app(services: Services) -> FastAPI:
 
 
 class Application(FastAPI):
-    """FastAPI, with a straight way to the routes that producers use all the time."""
+    """FastAPI, with a fast path to the intake routes."""
 
     fast_path: dict[tuple[str, str], ASGIApp]
 
@@ -89,15 +89,15 @@ class Application(FastAPI):
         self.fast_path = {}
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, with what FastAPI cannot know."""
+        """The OpenAPI document, with the parts that FastAPI cannot infer."""
         return build_openapi(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the application's beginning and end."""
+        """Serve one request, or the lifespan."""
         if scope["type"] == "http" and not scope["query_string"]:
-            served = self.fast_path.get((scope["method"], scope["path"]))
-            if served is not None:
+            handler = self.fast_path.get((scope["method"], scope["path"]))
+            if handler is not None:
                 scope["app"] = self
-                await served(scope, receive, send)
+                await handler(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)

@@ -1,1 +1,1 @@
-"""What all routes share: authentication, problems, cursors, middleware."""
+"""Shared by all routes: authentication, problems, cursors, middleware."""

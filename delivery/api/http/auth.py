@@ -1,4 +1,4 @@
-"""Who is calling, and for which tenant."""
+"""Authenticate callers and resolve the tenant that a request acts for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from delivery.schemas.base import API_KEY_SCHEME, TENANT_HEADER
 
 OPERATOR = "operator"
 
-# Only for the documentation: the key is read below, with one answer for whatever is wrong with it.
+# Only for the OpenAPI document: the key is read below, and every bad key gets the same answer.
 _scheme = HTTPBearer(
     scheme_name=API_KEY_SCHEME,
     auto_error=False,
@@ -41,7 +41,7 @@ _TenantHeader = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose key it is; no tenant: the operator's."""
+    """The caller that a key identifies. `tenant_id` None: the operator."""
 
     actor: Actor
     tenant_id: TenantId | None
@@ -50,7 +50,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class TenantCaller:
-    """For which tenant a request acts, and who is to be named for it. `key_id` None: the operator."""
+    """A caller with the tenant it acts for. `key_id` None: the operator."""
 
     actor: Actor
     tenant_id: TenantId
@@ -58,7 +58,7 @@ class TenantCaller:
 
 
 def require_tenant_for_costly_filters(caller: Caller, selection: DeliveryFilter) -> None:
-    """Raise Invalid for what can be looked up for one tenant only, when all are asked for."""
+    """Raise Invalid if a search over all tenants uses a filter that needs a tenant."""
     if caller.tenant_id is not None or selection.endpoints:
         return
     for name, value in (("held_by", selection.held_by), ("idempotency_key", selection.idempotency_key)):
@@ -67,13 +67,13 @@ def require_tenant_for_costly_filters(caller: Caller, selection: DeliveryFilter)
 
 
 def get_services(request: Request) -> Services:
-    """The use cases that this application opens onto."""
+    """The application's services."""
     services: Services = request.app.state.services
     return services
 
 
 async def identify_caller(request: Request, needed: Sequence[Scope]) -> Caller:
-    """Whose key the request carries, and that it may do this; raises as `admit` does."""
+    """Identify the caller by its API key and check its scopes. Raises as `authorize_request` does."""
     key, address = await authorize_request(request, needed), _client_address(request)
     if key is None:
         return Caller(Actor(OPERATOR, address), None)
@@ -81,9 +81,9 @@ async def identify_caller(request: Request, needed: Sequence[Scope]) -> Caller:
 
 
 async def authorize_request(request: Request, needed: Sequence[Scope]) -> ApiKey | None:
-    """The key that the request carries, once it is sure that it may do this; None: the operator's.
+    """Authenticate the request's key and check its scopes. None: the operator's key.
 
-    Raises NotAuthenticated, TooManyTries for guesses, TooManyRequests, and ScopeMissing.
+    Raises NotAuthenticated, TooManyTries after repeated wrong keys, TooManyRequests, and ScopeMissing.
     """
     services = get_services(request)
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
@@ -92,11 +92,11 @@ async def authorize_request(request: Request, needed: Sequence[Scope]) -> ApiKey
     key = await services.api_keys.authenticate(text, address=_client_address(request))
     if key is None:
         return None
-    standing = services.api_keys.count_request(key)
-    if standing is not None:
-        request.scope[EXTRA_HEADERS] = standing.build_headers()
-        if standing.retry_after:
-            raise TooManyRequests(standing.limit, standing.retry_after)
+    rate_limit = services.api_keys.count_request(key)
+    if rate_limit is not None:
+        request.scope[EXTRA_HEADERS] = rate_limit.build_headers()
+        if rate_limit.retry_after:
+            raise TooManyRequests(rate_limit.limit, rate_limit.retry_after)
     missing = [scope for scope in needed if scope not in key.scopes]
     if missing:
         raise ScopeMissing(needed, missing)
@@ -104,16 +104,17 @@ async def authorize_request(request: Request, needed: Sequence[Scope]) -> ApiKey
 
 
 async def authorize_for_tenant(request: Request, *needed: Scope) -> TenantId:
-    """For which tenant the request acts, and no word of who asks: that is all that accepting needs.
+    """Authorize the request and return only its tenant, which is all that intake needs.
 
-    Whether the operator named one that exists is not looked up. Raises as `admit` does, Invalid and NotFound.
+    Does not check that a tenant named by the operator exists.
+    Raises as `authorize_request` does, and Invalid or NotFound for the tenant header.
     """
     key = await authorize_request(request, needed)
     return _resolve_tenant_id(request, None if key is None else key.tenant_id)
 
 
 def _resolve_tenant_id(request: Request, key_tenant_id: TenantId | None) -> TenantId:
-    """The tenant that the request names; `own` is the key's, which need not be named and is no other."""
+    """The tenant that the request names. A tenant's key need not name it, and may name no other."""
     named = request.headers.get(TENANT_HEADER)
     tenant_id = key_tenant_id if named is None else _parse_tenant_id(named)
     if tenant_id is None:
@@ -174,14 +175,14 @@ def _parse_tenant_id(text: str) -> TenantId:
         raise Invalid(TENANT_HEADER, str(error)) from None
 
 
-# What a route takes says which scope it needs, in its code and so in the document.
+# A route's parameter declares the scopes it needs, both in code and in the OpenAPI document.
 RequiresManage = Annotated[TenantCaller, _require_scopes(Scope.MANAGE)]
 RequiresRead = Annotated[TenantCaller, _require_scopes(Scope.READ)]
 RequiresReplay = Annotated[TenantCaller, _require_scopes(Scope.REPLAY)]
-# Whoever comes by a link looks, and may replay, pause endpoints and rotate their secrets.
+# Visitors with a portal link may read, replay, pause endpoints and rotate their secrets.
 RequiresPortalScopes = Annotated[TenantCaller, _require_scopes(Scope.MANAGE, Scope.READ, Scope.REPLAY)]
 RequiresReadAnyTenant = Annotated[Caller, Security(_require_any_tenant_caller, scopes=[str(Scope.READ)])]
-# For what is no tenant's, and the same for everybody.
+# For resources that belong to no tenant and are the same for all.
 RequiresReadNoTenant = Annotated[Caller, Security(_require_caller, scopes=[str(Scope.READ)])]
 RequiresOperator = Annotated[Actor, Security(_require_operator, scopes=[str(Scope.OPERATE)])]
 ServicesDep = Annotated[Services, Depends(get_services)]

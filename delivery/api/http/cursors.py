@@ -1,4 +1,4 @@
-"""Cursors: where a list goes on, in a form that only we can write."""
+"""Cursors: signed positions at which a list continues."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ class Cursors:
 
     @classmethod
     def from_keys(cls, secret_keys: str) -> Cursors:
-        """Derive from WAYBILL_SECRET_KEYS, comma separated, newest first: it writes, all of them read."""
+        """Derive from WAYBILL_SECRET_KEYS, comma separated, newest first: the first signs, all verify."""
         parts = [part.strip().encode() for part in secret_keys.split(",")]
         return cls(tuple(hmac.digest(part, b"waybill cursors", "sha256") for part in parts))
 
     def write_cursor(self, after: UUID, scope: Sequence[object]) -> str:
-        """The cursor that goes on after this id."""
+        """A cursor that continues after this id."""
         return base64.urlsafe_b64encode(
             after.bytes + _sign_position(self._keys[0], after.bytes, scope)
         ).decode()
 
     def read_cursor(self, text: str, scope: Sequence[object]) -> UUID:
-        """The id to go on after; raises Invalid for a cursor that was not written for this very list."""
+        """The id to continue after. Raises Invalid for a cursor of another list."""
         if _CURSOR_PATTERN.fullmatch(text) is not None:
             raw = base64.urlsafe_b64decode(text)
             position, mark = raw[:_ID_BYTES], raw[_ID_BYTES:]
             if any(hmac.compare_digest(mark, _sign_position(key, position, scope)) for key in self._keys):
                 return UUID(bytes=position)
-        raise Invalid("cursor", "is not one that was given out for this list with these filters")
+        raise Invalid("cursor", "was not issued for this list with these filters")
 
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """Which page a request asks for."""
+    """The page that a request asks for."""
 
     limit: int
     cursor: str | None
     cursors: Cursors
 
     def to_page_request(self, *scope: object, oldest_first: bool = False) -> PageRequest:
-        """The page, of the list that this scope names; raises Invalid for a cursor of another list."""
+        """The requested page of the list with this scope. Raises Invalid for a cursor of another list."""
         last = None if self.cursor is None else self.cursors.read_cursor(self.cursor, scope)
         return PageRequest.from_cursor(self.limit, last, oldest_first=oldest_first)
 
@@ -68,6 +68,6 @@ class ListQuery:
 
 
 def _sign_position(key: bytes, position: bytes, scope: Sequence[object]) -> bytes:
-    # `repr` keeps neighbours apart: ("a", "bc") and ("ab", "c") are two lists.
-    told = repr([str(part) for part in scope]).encode()
-    return hmac.digest(key, position + sha256(told).digest(), "sha256")[:_SIGNATURE_BYTES]
+    # `repr` separates the parts: ("a", "bc") and ("ab", "c") are different lists.
+    text = repr([str(part) for part in scope]).encode()
+    return hmac.digest(key, position + sha256(text).digest(), "sha256")[:_SIGNATURE_BYTES]

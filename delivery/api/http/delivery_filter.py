@@ -17,7 +17,7 @@ UntilQuery = Annotated[
 SortOrder = Literal["newest", "oldest"]
 OrderQuery = Annotated[SortOrder, Query(description="Which to list first.")]
 
-# The same words as in a body.
+# Described as in request bodies.
 _HELP: Final = {name: field.description for name, field in SelectionIn.model_fields.items()}
 
 

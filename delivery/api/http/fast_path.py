@@ -1,7 +1,7 @@
-"""The straight way to the routes that producers use all the time.
+"""A fast path to the intake routes, which producers call constantly.
 
-They have the same handlers, bounds and errors as on FastAPI's way. That leads through routing, stacks and
-models which they do not need and which cost more processor time than accepting an event.
+Handlers, limits and errors are the same as on FastAPI's path. It skips FastAPI's routing, exit stacks and
+models, which cost more CPU time than accepting an event.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _JSON = (b"content-type", b"application/json")
 
 
 def build_fast_path(handler: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
-    """The route's handler as an application of its own, without what surrounds a route elsewhere."""
+    """Wrap a route's handler as an ASGI application, without FastAPI's route machinery."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         request = FastPathRequest(scope, receive)
@@ -39,20 +39,20 @@ def build_fast_path(handler: Callable[[Request], Awaitable[Response]]) -> ASGIAp
 
 
 class FastPathRequest(Request):
-    """A request whose header is read once, and whose body has mostly come by the time it is asked for."""
+    """A request that indexes its headers once and reads its body without a stream."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        """Read the header."""
+        """Index the headers."""
         super().__init__(scope, receive)
         self._fields = _IndexedHeaders(scope)
 
     @property
     def headers(self) -> Headers:
-        """The header's fields."""
+        """The request's headers."""
         return self._fields
 
     async def body(self) -> bytes:
-        """The whole body, once. Raises ClientDisconnect."""
+        """Read the whole body; call it once. Raises ClientDisconnect."""
         chunks: list[bytes] = []
         more = True
         while more:
@@ -65,11 +65,11 @@ class FastPathRequest(Request):
 
 
 class _IndexedHeaders(Headers):
-    """Header fields by name. Starlette's own looks through all of them whenever it is asked."""
+    """Headers in a dictionary. Starlette's own class scans all of them at every lookup."""
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope=scope)
-        # Of several with one name the first counts, as everywhere else.
+        # The first of several headers with the same name counts, as in Starlette.
         self._values = dict(reversed(self._list))
 
     def get(self, key: str, default: Any = None, /) -> Any:
@@ -78,10 +78,10 @@ class _IndexedHeaders(Headers):
 
 
 class JsonBytesResponse(Response):
-    """JSON that is ready to be sent; its few header fields are too."""
+    """A response with ready-made JSON and headers."""
 
     def __init__(self, body: bytes, status_code: int, *more: tuple[bytes, bytes]) -> None:
-        """`more` are further fields of its header."""
+        """`more`: additional headers."""
         self.status_code = status_code
         self.background = None
         self.body = body

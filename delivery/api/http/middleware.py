@@ -1,4 +1,4 @@
-"""What surrounds every request: an id and an answer whatever happens, and a bound on the body."""
+"""Middleware for every request: a request id, a problem for unexpected errors, and body limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 
 class RequestIdMiddleware:
-    """Gives each request an id, which is in its answer; a failure that nobody foresaw becomes a problem."""
+    """Gives each request an id, which its response carries, and turns unexpected errors into problems."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Stand around the application."""
@@ -42,7 +42,7 @@ class RequestIdMiddleware:
             if message["type"] == "http.response.start":
                 started = True
                 fields = message["headers"]
-                # What may be kept says so itself.
+                # Responses that may be cached set their own Cache-Control.
                 if b"cache-control" not in [name for name, _ in fields]:
                     fields += (_NO_STORE,)
                 fields += ((b"x-request-id", request_id.encode()), *scope.get(EXTRA_HEADERS, ()))
@@ -51,7 +51,7 @@ class RequestIdMiddleware:
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            log.info("request.left", request_id=request_id, path=scope["path"])
+            log.info("request.disconnected", request_id=request_id, path=scope["path"])
         except Exception:
             log.exception("request.failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if started:
@@ -60,7 +60,7 @@ class RequestIdMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body as soon as it is larger than its path allows, whether or not it said so beforehand."""
+    """Refuses bodies larger than their path allows, with or without a Content-Length."""
 
     def __init__(self, app: ASGIApp, *, limits: Mapping[str, int], default_limit: int) -> None:
         """Take the limits in bytes, by path."""
@@ -105,5 +105,5 @@ def _limit_received(receive: Receive, limit: int) -> Receive:
 
 
 def _build_too_large(size: int, limit: int) -> HTTPException:
-    # Closing spares us the rest of the body.
+    # Closing the connection saves reading the rest of the body.
     return HTTPException(413, str(TooLarge("The body", size=size, limit=limit)), {"Connection": "close"})

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with every refusal documented as the problem that it is."""
+"""The OpenAPI document: FastAPI's, with all errors documented as problems (RFC 9457)."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _PROBLEM_EXAMPLE = {
 }
 _PROBLEM_SCHEMA = {
     "type": "object",
-    "description": "What went wrong, as RFC 9457 says it.",
+    "description": "An error, in the form of RFC 9457.",
     "required": ["type", "title", "status", "detail", "instance", "request_id"],
     "properties": {
         "type": {"type": "string", "format": "uri-reference"},
@@ -28,11 +28,11 @@ _PROBLEM_SCHEMA = {
         "instance": {"type": "string", "format": "uri-reference"},
         "request_id": {
             "type": "string",
-            "description": "Also in X-Request-Id; name it when you ask for help.",
+            "description": "Also in X-Request-Id; quote it when you ask for support.",
         },
         "errors": {
             "type": "array",
-            "description": "The fields at fault.",
+            "description": "The invalid fields.",
             "items": {
                 "type": "object",
                 "required": ["field", "why"],
@@ -43,27 +43,27 @@ _PROBLEM_SCHEMA = {
     "examples": [_PROBLEM_EXAMPLE],
 }
 _REQUEST_ID = {
-    "description": "The request's id; name it when you ask for help.",
+    "description": "The request's id; quote it when you ask for support.",
     "required": True,
     "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
 }
-# To a key with a limit.
+# For keys with a rate limit.
 _RATE_LIMIT_HEADERS = {
     "RateLimit-Limit": {
-        "description": "Requests in a second that the key may make.",
+        "description": "Requests per second that the key may make.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "RateLimit-Remaining": {
-        "description": "How many it may make at once now.",
+        "description": "Requests that it may make immediately.",
         "schema": {"type": "integer", "minimum": 0},
     },
     "RateLimit-Reset": {
-        "description": "Seconds until it may make as many as ever.",
+        "description": "Seconds until the full limit is available again.",
         "schema": {"type": "integer", "minimum": 0},
     },
 }
 _RETRY_AFTER = {
-    "description": "Seconds to wait, with 429 and 503.",
+    "description": "Seconds to wait before the next request, with 429 and 503.",
     "schema": {"type": "integer", "minimum": 0},
 }
 _PROBLEM_RESPONSE = {
@@ -73,16 +73,16 @@ _PROBLEM_RESPONSE = {
 }
 _HEADERS = {"X-Request-Id": _REQUEST_ID, "Retry-After": _RETRY_AFTER, **_RATE_LIMIT_HEADERS}
 DESCRIPTION = """\
-Events in, signed webhooks out, and a ledger that says what became of each.
+Events in, signed webhooks out, and a ledger that records the fate of each.
 
-Every request carries a key: `Authorization: Bearer …`. Each operation names under `security` the scopes that
-a key needs for it; the operator's key has all. Every refusal is a problem (RFC 9457) that names the
-fields at fault. Lists are newest first; pass `next` as `cursor` to go on.
+Every request carries an API key: `Authorization: Bearer …`. Each operation lists under `security` the scopes
+that its key needs; the operator's key has all of them. Errors are problems (RFC 9457) that name the invalid
+fields. Lists are newest first; pass `next` as `cursor` to get the next page.
 """
 
 
 def build_openapi(app: FastAPI) -> dict[str, Any]:
-    """Write the OpenAPI document of this application, once."""
+    """Build the OpenAPI document of this application, once."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -98,7 +98,7 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
                 operation["responses"]["default"] = dict(_PROBLEM_RESPONSE)
                 names = ["X-Request-Id", *(_RATE_LIMIT_HEADERS if "security" in operation else ())]
                 for response in operation["responses"].values():
-                    told = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-                    response["headers"] = {**response.get("headers", {}), **told}
+                    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+                    response["headers"] = {**response.get("headers", {}), **headers}
         app.openapi_schema = schema
     return app.openapi_schema

@@ -1,4 +1,4 @@
-"""What goes wrong, as RFC 9457 says it: from any error to a problem, from a problem to an answer."""
+"""Turn errors into problems (RFC 9457), and problems into responses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "waybill.request_id"
-# In a request's scope: header fields that its answer gets, whatever it is.
+# In a request's scope: headers that its response gets, successful or not.
 EXTRA_HEADERS = "waybill.more_headers"
 RETRY_AFTER_SECONDS = 1
 
@@ -47,24 +47,24 @@ _TITLES = {
     400: ("bad-request", "The request cannot be read"),
     401: ("not-authenticated", "A valid API key is needed"),
     403: ("not-allowed", "This key may not do this"),
-    404: ("not-found", "There is no such thing"),
-    405: ("method-not-allowed", "This cannot be done here"),
-    409: ("conflict", "The state of things forbids it"),
+    404: ("not-found", "Not found"),
+    405: ("method-not-allowed", "The method is not allowed"),
+    409: ("conflict", "The request conflicts with the current state"),
     413: ("too-large", "The request is too large"),
     415: ("unsupported-media-type", "The body is not JSON"),
     422: ("invalid", "The request is not valid"),
-    429: ("too-many-tries", "Too many tries have failed"),
+    429: ("too-many-tries", "Too many failed attempts"),
     431: ("too-large", "The request is too large"),
     500: ("internal", "Something went wrong on our side"),
-    503: ("unavailable", "This cannot be served just now"),
+    503: ("unavailable", "The service is temporarily unavailable"),
 }
 
-_TOO_MANY_REQUESTS = ("too-many-requests", "The key asks more often than it may")
+_TOO_MANY_REQUESTS = ("too-many-requests", "The key has exceeded its rate limit")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem: a status, a sentence, and the fields at fault. `kind` None: its status has a usual one."""
+    """A problem: status, sentence, and invalid fields. `kind` None: the status's usual type and title."""
 
     status: int
     detail: str
@@ -84,7 +84,7 @@ INTERNAL_PROBLEM = Problem(500, "The request failed. It is logged under its requ
 
 
 def to_problem(error: Exception) -> Problem:
-    """Say what an error means to the caller; what is not meant for callers becomes INTERNAL."""
+    """Map an error to a problem; errors that callers must not see become INTERNAL_PROBLEM."""
     match error:
         case Refusal():
             return _map_refusal(error)
@@ -94,7 +94,7 @@ def to_problem(error: Exception) -> Problem:
         case HTTPException():
             return _map_http_exception(error)
         case Unavailable():
-            detail = "The ledger does not answer just now, or too many requests wait. Try again in a moment."
+            detail = "The database does not answer, or too many requests are waiting. Try again in a moment."
             return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         case _:
             return INTERNAL_PROBLEM
@@ -122,13 +122,13 @@ def _map_refusal(error: Refusal) -> Problem:
 
 
 def _retry_after_headers(duration: timedelta) -> dict[str, str]:
-    """In whole seconds; whoever waits for so long has waited for long enough."""
+    """Whole seconds, rounded up."""
     return {"Retry-After": str(max(1, -(-duration // timedelta(seconds=1))))}
 
 
 def _map_http_exception(error: HTTPException) -> Problem:
-    """What Starlette and FastAPI refuse by themselves: no such route, no such method, an unreadable body."""
-    details = {404: "There is nothing at this path.", 405: "This path does not know this method."}
+    """Errors of Starlette and FastAPI: unknown route, unknown method, unreadable body."""
+    details = {404: "There is nothing at this path.", 405: "This path does not support this method."}
     detail = details.get(error.status_code, str(error.detail))
     return Problem(error.status_code, detail, headers=error.headers or {})
 
@@ -137,7 +137,7 @@ def _describe_fault(fault: Mapping[str, Any]) -> dict[str, str]:
     where, *path = fault["loc"]
     if fault["type"] == "json_invalid":
         return {"field": "body", "why": f"is not JSON: {fault['ctx']['error']} at character {path[0]}"}
-    # Pydantic's own sentences; what was sent is never repeated.
+    # Pydantic's own sentences; they never repeat the input.
     return {
         "field": ".".join(map(str, path)) or str(where),
         "why": fault["msg"].removeprefix("Value error, "),
@@ -145,7 +145,7 @@ def _describe_fault(fault: Mapping[str, Any]) -> dict[str, str]:
 
 
 def render_problem(problem: Problem, scope: Scope) -> Response:
-    """Write a problem as a response."""
+    """Render a problem as a response."""
     known = problem.kind or _TITLES.get(problem.status)
     kind, title = known or ("http", HTTPStatus(problem.status).phrase)
     body = {
@@ -158,19 +158,19 @@ def render_problem(problem: Problem, scope: Scope) -> Response:
     }
     if problem.errors:
         body["errors"] = list(problem.errors)
-    # ASCII only: whatever text is quoted, the answer can be encoded.
+    # ASCII only, so that any quoted text can be encoded.
     content = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
     return Response(content, problem.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
-    """Answer an error of ours or of the framework."""
+    """Respond to an error of ours or of the framework."""
     if isinstance(error, Unavailable):
         log.warning("request.unavailable", request_id=request.scope.get(REQUEST_ID), why=str(error))
     return render_problem(to_problem(error), request.scope)
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Have the application answer every error of ours and of its framework as a problem."""
+    """Register problem responses for our errors and the framework's."""
     for kind in (Refusal, Unavailable, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle_error)

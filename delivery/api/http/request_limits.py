@@ -1,4 +1,4 @@
-"""The first lines of a request: bounded in bytes; what cannot be read is a problem like any other."""
+"""Limit the bytes of a request's head, and answer unreadable requests with a problem."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ MAX_HEAD_BYTES = 65_536
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
-    """uvicorn's protocol. Alone it takes a head of any size, and time that grows with the square of it."""
+    """uvicorn's protocol, which alone reads heads of any size in quadratic time."""
 
     _in_head = False
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # so has uvicorn
-        """A connection begins."""
+        """Wrap the transport of a new connection."""
         super().connection_made(cast("asyncio.Transport", CoalescingTransport(transport)))
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and refuse a head that has not ended by now."""
+        """Read data, and refuse a head that exceeds the limit."""
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
@@ -37,17 +37,17 @@ class BoundedHeadProtocol(HttpToolsProtocol):
                 )
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Start counting the bytes of a head."""
         self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A head ends."""
+        """Stop counting."""
         self._in_head = False
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
+        """Refuse a request that is not HTTP."""
         self._refuse(Problem(400, msg))
 
     def _refuse(self, problem: Problem) -> None:

@@ -1,4 +1,4 @@
-"""An answer's head leaves together with the first of its body: one system call, and one segment, not two."""
+"""Write a response's head together with the start of its body: one system call and one segment, not two."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _HEAD = b"HTTP/1.1 "
 
 
 class CoalescingTransport:
-    """A transport that keeps an answer's head until its body comes, or until the loop's next turn.
+    """A transport that buffers a response's head until its body is written or the loop's next iteration.
 
-    uvicorn writes the two one after the other, and uvloop sends each at once.
+    uvicorn writes head and body separately, and uvloop sends each immediately.
     """
 
     __slots__ = ("_loop", "_pending_head", "_transport")
 
     def __init__(self, transport: Transport) -> None:
-        """Write to this transport. All that is not writing is its own."""
+        """Write to this transport; everything else is delegated to it."""
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._pending_head = b""
 
     def write(self, data: bytes) -> None:
-        """Send it: a head soon, everything else at once."""
+        """Buffer a head; send everything else at once."""
         if self._pending_head:
-            held, self._pending_head = self._pending_head, b""
-            self._transport.write(held + data)
+            head, self._pending_head = self._pending_head, b""
+            self._transport.write(head + data)
         elif data.startswith(_HEAD):
             self._pending_head = data
             self._loop.call_soon(self._flush)
@@ -37,15 +37,15 @@ class CoalescingTransport:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close it when everything is sent."""
+        """Close the transport after sending the buffered head."""
         self._flush()
         self._transport.close()
 
     def _flush(self) -> None:
         if self._pending_head:
-            held, self._pending_head = self._pending_head, b""
-            self._transport.write(held)
+            head, self._pending_head = self._pending_head, b""
+            self._transport.write(head)
 
     def __getattr__(self, name: str) -> Any:
-        """All else is as the transport has it."""
+        """Delegate to the transport."""
         return getattr(self._transport, name)

@@ -1,4 +1,4 @@
-"""How every route reads a request: nothing unknown in the query, only JSON in the body."""
+"""Strict request parsing for every route: no unknown query parameters, and only JSON in bodies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class StrictRequest(Request):
-    """A request whose JSON is what RFC 8259 says, and nothing more."""
+    """A request whose JSON must conform to RFC 8259."""
 
     async def json(self) -> Any:
-        """Read the body; raises JSONDecodeError, also for NaN and for what cannot be held."""
+        """Parse the body. Raises JSONDecodeError, also for NaN, deep nesting and huge numbers."""
         body = await self.body()
         try:
             # Decoded here: json.loads would guess at UTF-16 and UTF-32 too.
@@ -32,14 +32,12 @@ class StrictRequest(Request):
         except RecursionError:
             raise json.JSONDecodeError("nested too deeply", "", 0) from None
         except ValueError as error:  # NaN and the like, or an integer of thousands of digits
-            why = (
-                "not UTF-8" if isinstance(error, UnicodeDecodeError) else "a number that is none, or too long"
-            )
+            why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "an invalid or too long number"
             raise json.JSONDecodeError(why, "", 0) from None
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses unknown query parameters and bodies of another media type."""
+    """A route that refuses unknown query parameters and bodies that are not JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
@@ -65,9 +63,9 @@ def _list_query_names(dependant: Dependant) -> Iterator[str]:
 
 
 def require_json(request: Request) -> None:
-    """Raise 415 for a body that does not say it is JSON, or that is packed; no body at all passes."""
+    """Raise 415 for a body that is not declared as JSON, or that is compressed. A missing body passes."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise HTTPException(415, "Send the body as it is: nothing with a Content-Encoding is unpacked.")
+        raise HTTPException(415, "Send the body uncompressed, without a Content-Encoding.")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")
@@ -81,8 +79,8 @@ def require_json(request: Request) -> None:
 def _refuse_unknown(request: Request, known: set[str]) -> None:
     for name in request.query_params:
         if name not in known:
-            some = f"Known: {', '.join(sorted(known))}." if known else "This path takes none."
-            raise Invalid(name, f"is not a query parameter of this path. {some}")
+            hint = f"Known: {', '.join(sorted(known))}." if known else "This path takes none."
+            raise Invalid(name, f"is not a query parameter of this path. {hint}")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Tenants' keys: made, listed, rotated, ended. All of it needs the operator's key."""
+"""Tenants' API keys: create, list, rotate, revoke. All of it needs the operator's key."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/tenants/{tenant_id}/keys", tags=["tenants"], rout
 async def create_key(
     services: ServicesDep, actor: RequiresOperator, tenant_id: TenantInPath, body: KeyIn
 ) -> NewKeyOut:
-    """Make a key for a tenant. The key is told in this answer and never again."""
+    """Create a key for a tenant. The response contains the key, which is never shown again."""
     return NewKeyOut.from_new_key(await services.api_keys.create(tenant_id, body.to_command(), actor=actor))
 
 
@@ -24,7 +24,7 @@ async def create_key(
 async def list_keys(
     services: ServicesDep, _actor: RequiresOperator, tenant_id: TenantInPath, list_query: ListQueryDep
 ) -> KeyList:
-    """List a tenant's keys, newest first, revoked and expired ones too."""
+    """List a tenant's keys, newest first, including revoked and expired ones."""
     scope = ("keys", tenant_id)
     page = await services.api_keys.list_keys(tenant_id, list_query.to_page_request(*scope))
     return KeyList(
@@ -41,17 +41,17 @@ async def rotate_key(
     key_id: KeyInPath,
     body: KeyRotationIn | None = None,
 ) -> NewKeyOut:
-    """Make a key with the same name, scopes and lifetime. The old one goes on for a while, then expires."""
-    asked = body or KeyRotationIn()
-    hours = asked.overlap_hours
-    made = await services.api_keys.rotate(
+    """Create a key with the same name, scopes and lifetime. The old key stays valid for a while."""
+    options = body or KeyRotationIn()
+    hours = options.overlap_hours
+    new_key = await services.api_keys.rotate(
         tenant_id,
         key_id,
         overlap=None if hours is None else timedelta(hours=hours),
-        reason=asked.reason,
+        reason=options.reason,
         actor=actor,
     )
-    return NewKeyOut.from_new_key(made)
+    return NewKeyOut.from_new_key(new_key)
 
 
 @router.delete("/{key_id}", status_code=204)
@@ -62,5 +62,5 @@ async def revoke_key(
     key_id: KeyInPath,
     reason: ReasonQuery = None,
 ) -> None:
-    """Revoke a key. Every process refuses it within five seconds."""
+    """Revoke a key. All processes refuse it within five seconds."""
     await services.api_keys.revoke(tenant_id, key_id, reason=reason, actor=actor)

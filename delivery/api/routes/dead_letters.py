@@ -1,4 +1,4 @@
-"""Messages of the ingest queue that were refused: seen, tried again, thrown away. By the operator alone."""
+"""Refused messages of the ingest queue: list, read, retry, discard. All of it needs the operator's key."""
 
 from fastapi import APIRouter
 
@@ -41,14 +41,14 @@ async def retry_message(
     message_id: MessageInPath,
     body: MessageRetryIn | None = None,
 ) -> RetriedOut:
-    """Accept a message after all, as it came. What still refuses it is the answer, and it stays."""
-    asked = body or MessageRetryIn()
+    """Accept a message as it was received. If it is refused again, the response says why, and it is kept."""
+    options = body or MessageRetryIn()
     return RetriedOut.from_record(
         await services.dead_letters.retry_message(
             message_id,
-            tenant_id=asked.parse_tenant_id(),
-            idempotency_key=asked.idempotency_key,
-            reason=asked.reason,
+            tenant_id=options.parse_tenant_id(),
+            idempotency_key=options.idempotency_key,
+            reason=options.reason,
             actor=actor,
         )
     )
@@ -58,5 +58,5 @@ async def retry_message(
 async def discard_message(
     services: ServicesDep, actor: RequiresOperator, message_id: MessageInPath, reason: ReasonQuery = None
 ) -> None:
-    """Throw a message away for good."""
+    """Discard a message permanently."""
     await services.dead_letters.discard_message(message_id, reason=reason, actor=actor)

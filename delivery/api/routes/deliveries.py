@@ -1,4 +1,4 @@
-"""Deliveries and attempts: what is owed, what was tried, and asking for one again."""
+"""Deliveries and attempts: search, count, read, and replay one."""
 
 from fastapi import APIRouter
 
@@ -37,14 +37,14 @@ async def list_deliveries(
     selection: DeliveryFilterDep,
     order: OrderQuery = "newest",
 ) -> DeliveryList:
-    """Search for deliveries. A page may hold fewer than `limit`, even none, and have a `next`.
+    """Search for deliveries. A page may contain fewer than `limit`, even none, and still have a `next`.
 
-    The operator sees all tenants' unless the header `Waybill-Tenant` names one.
+    The operator sees all tenants' deliveries unless the header `Waybill-Tenant` names one.
     """
     require_tenant_for_costly_filters(caller, selection)
     scope = ("deliveries", caller.tenant_id, selection, order)
-    cut = list_query.to_page_request(*scope, oldest_first=order == "oldest")
-    page = await services.deliveries.list_deliveries(caller.tenant_id, selection, cut)
+    request = list_query.to_page_request(*scope, oldest_first=order == "oldest")
+    page = await services.deliveries.list_deliveries(caller.tenant_id, selection, request)
     return DeliveryList(
         items=[DeliveryOut.from_record(d) for d in page.items],
         next=list_query.encode_next_cursor(page.next_cursor, *scope),
@@ -55,10 +55,10 @@ async def list_deliveries(
 async def count_deliveries(
     services: ServicesDep, caller: RequiresReadAnyTenant, selection: DeliveryFilterDep
 ) -> CountOut:
-    """Count what a search finds: exactly where that is cheap, otherwise an estimate that says so."""
+    """Count the matches of a search: exactly if that is cheap, otherwise as a marked estimate."""
     require_tenant_for_costly_filters(caller, selection)
-    counted = await services.deliveries.count_deliveries(caller.tenant_id, selection)
-    return CountOut(count=counted.count, exact=counted.exact)
+    result = await services.deliveries.count_deliveries(caller.tenant_id, selection)
+    return CountOut(count=result.count, exact=result.exact)
 
 
 @router.get("/deliveries/{delivery_id}")
@@ -97,21 +97,20 @@ async def replay_delivery(
     delivery_id: DeliveryInPath,
     body: DeliveryReplayIn | None = None,
 ) -> DeliveryOut:
-    """Send a delivery again: a waiting one now, a final one anew, the same bytes under the same `webhook-id`.
+    """Send a delivery again, whether it is waiting or final: same bytes, same `webhook-id`.
 
-    It is signed with today's secrets. What waits for an automatic retry is sent once, not twice.
+    It is signed with the current secrets. If it waits for an automatic retry, it is sent once, not twice.
     """
-    asked = body or DeliveryReplayIn()
-    again = await services.deliveries.replay(
-        caller.tenant_id, delivery_id, reason=asked.reason, hold=asked.hold, actor=caller.actor
+    options = body or DeliveryReplayIn()
+    replayed = await services.deliveries.replay(
+        caller.tenant_id, delivery_id, reason=options.reason, hold=options.hold, actor=caller.actor
     )
-    return DeliveryOut.from_record(again)
+    return DeliveryOut.from_record(replayed)
 
 
 @router.get("/attempts/{attempt_id}")
 async def read_attempt(
     services: ServicesDep, caller: RequiresRead, attempt_id: AttemptInPath
 ) -> AttemptDetailOut:
-    """Read an attempt with the bodies that went out and came back."""
-    told = await services.deliveries.read_attempt(caller.tenant_id, attempt_id)
-    return AttemptDetailOut.from_details(told)
+    """Read an attempt with its request and response bodies."""
+    return AttemptDetailOut.from_details(await services.deliveries.read_attempt(caller.tenant_id, attempt_id))

@@ -1,11 +1,11 @@
-"""Endpoints: where a tenant's events go."""
+"""Endpoints: create, read, change, pause, test, and rotate secrets."""
 
 from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
 from delivery.api.http.auth import RequiresManage, RequiresRead, ServicesDep
-from delivery.api.http.parameters import EndpointInPath, ListQueryDep, ReasonQuery
+from delivery.api.http.parameters import EndpointInPath, ListQueryDep, ReasonInBody, ReasonQuery
 from delivery.api.http.strict import StrictRoute, require_json
 from delivery.pipeline.parsing import NewEvent, build_test_event
 from delivery.schemas import filter_tests
@@ -18,7 +18,6 @@ from delivery.schemas.endpoints import (
     EndpointPatch,
     NewEndpointOut,
     NewSecretOut,
-    ReasonIn,
     RotationIn,
     SecretList,
     SecretOut,
@@ -35,11 +34,11 @@ router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=Stric
 async def create_endpoint(
     services: ServicesDep, caller: RequiresManage, body: EndpointIn, response: Response
 ) -> NewEndpointOut:
-    """Make an endpoint. Its secret is told in this answer and never again."""
-    made = await services.endpoints.create(caller.tenant_id, body.to_command(), actor=caller.actor)
-    shown = NewEndpointOut.from_new_endpoint(*made)
-    response.headers["Location"] = f"/v1/endpoints/{shown.id}"
-    return shown
+    """Create an endpoint. The response contains its secret, which is never shown again."""
+    new_endpoint = await services.endpoints.create(caller.tenant_id, body.to_command(), actor=caller.actor)
+    endpoint = NewEndpointOut.from_new_endpoint(*new_endpoint)
+    response.headers["Location"] = f"/v1/endpoints/{endpoint.id}"
+    return endpoint
 
 
 @router.get("")
@@ -67,7 +66,7 @@ async def read_endpoint(
 async def read_health(
     services: ServicesDep, caller: RequiresRead, endpoint_id: EndpointInPath
 ) -> EndpointHealthOut:
-    """Read how an endpoint does: what holds it, what waits for it, how its last attempts went."""
+    """Read an endpoint's health: what holds its deliveries, its backlog, and its latest attempts."""
     return EndpointHealthOut.from_record(await services.endpoints.read_health(caller.tenant_id, endpoint_id))
 
 
@@ -79,7 +78,7 @@ async def change_endpoint(
     body: EndpointPatch,
     reason: ReasonQuery = None,
 ) -> EndpointOut:
-    """Change what is named and nothing else. Deliveries that are still owed go to where it points now."""
+    """Change the given fields only. Pending deliveries are sent with the new settings."""
     changes = to_endpoint_changes(body)
     changed = await services.endpoints.change(
         caller.tenant_id, endpoint_id, changes, reason=reason, actor=caller.actor
@@ -91,39 +90,37 @@ async def change_endpoint(
 async def delete_endpoint(
     services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, reason: ReasonQuery = None
 ) -> None:
-    """Delete an endpoint. What it was still owed is cancelled; its history stays."""
+    """Delete an endpoint. Its pending deliveries are cancelled; its history stays."""
     await services.endpoints.delete(caller.tenant_id, endpoint_id, reason=reason, actor=caller.actor)
 
 
 @router.post("/{endpoint_id}/pause")
 async def pause_endpoint(
-    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, reason: ReasonInBody
 ) -> EndpointOut:
     """Pause an endpoint: events are still matched, and its deliveries are held until it is resumed."""
-    paused = await services.endpoints.pause(
-        caller.tenant_id, endpoint_id, reason=_reason_or_none(body), actor=caller.actor
-    )
+    paused = await services.endpoints.pause(caller.tenant_id, endpoint_id, reason=reason, actor=caller.actor)
     return EndpointOut.from_record(paused)
 
 
 @router.post("/{endpoint_id}/resume")
 async def resume_endpoint(
-    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, reason: ReasonInBody
 ) -> EndpointOut:
-    """Resume a paused endpoint: what was held goes out, one at a time at first, then faster."""
+    """Resume a paused endpoint: held deliveries are sent, one at a time at first, then faster."""
     resumed = await services.endpoints.resume(
-        caller.tenant_id, endpoint_id, reason=_reason_or_none(body), actor=caller.actor
+        caller.tenant_id, endpoint_id, reason=reason, actor=caller.actor
     )
     return EndpointOut.from_record(resumed)
 
 
 @router.post("/{endpoint_id}/disable")
 async def disable_endpoint(
-    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, reason: ReasonInBody
 ) -> EndpointOut:
-    """Disable an endpoint: events are still matched, and its deliveries held until somebody enables it."""
+    """Disable an endpoint: events are still matched, and its deliveries are held until it is enabled."""
     disabled = await services.endpoints.disable(
-        caller.tenant_id, endpoint_id, reason=_reason_or_none(body), actor=caller.actor
+        caller.tenant_id, endpoint_id, reason=reason, actor=caller.actor
     )
     return EndpointOut.from_record(disabled)
 
@@ -132,16 +129,18 @@ async def disable_endpoint(
 async def enable_endpoint(
     services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: EnableIn | None = None
 ) -> EndpointOut | EnablePreviewOut:
-    """Enable a disabled endpoint: what was held goes out, one at a time at first, then faster.
+    """Enable a disabled endpoint: held deliveries are sent, one at a time at first, then faster.
 
-    With `dry_run` nothing is changed, and the answer tells what would go out.
+    With `dry_run` nothing is changed, and the response says what would be sent.
     """
-    asked = body or EnableIn()
-    if asked.dry_run:
-        preview = await services.endpoints.preview_enable(caller.tenant_id, endpoint_id, reason=asked.reason)
+    options = body or EnableIn()
+    if options.dry_run:
+        preview = await services.endpoints.preview_enable(
+            caller.tenant_id, endpoint_id, reason=options.reason
+        )
         return EnablePreviewOut.from_record(preview)
     enabled = await services.endpoints.enable(
-        caller.tenant_id, endpoint_id, reason=asked.reason, actor=caller.actor
+        caller.tenant_id, endpoint_id, reason=options.reason, actor=caller.actor
     )
     return EndpointOut.from_record(enabled)
 
@@ -150,50 +149,50 @@ async def enable_endpoint(
 async def rotate_secret(
     services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: RotationIn | None = None
 ) -> NewSecretOut:
-    """Make a new secret. The older ones go on signing beside it until their overlap is over."""
-    asked = body or RotationIn()
-    hours = asked.overlap_hours
-    made = await services.endpoints.rotate_secret(
+    """Create a new secret. Older secrets also sign until their overlap ends."""
+    options = body or RotationIn()
+    hours = options.overlap_hours
+    new_secret = await services.endpoints.rotate_secret(
         caller.tenant_id,
         endpoint_id,
-        secret=asked.secret,
+        secret=options.secret,
         overlap=None if hours is None else timedelta(hours=hours),
-        reason=asked.reason,
+        reason=options.reason,
         actor=caller.actor,
     )
-    return NewSecretOut.from_record(made.secret, secret=made.text)
+    return NewSecretOut.from_record(new_secret.secret, secret=new_secret.text)
 
 
 @router.get("/{endpoint_id}/secrets")
 async def list_secrets(
     services: ServicesDep, caller: RequiresRead, endpoint_id: EndpointInPath
 ) -> SecretList:
-    """List the secrets that sign now, newest first: never the secrets themselves."""
-    live = await services.endpoints.list_secrets(caller.tenant_id, endpoint_id)
-    return SecretList(items=[SecretOut.from_record(secret) for secret in live], next=None)
+    """List the secrets that are in use, newest first, without the secrets themselves."""
+    secrets = await services.endpoints.list_secrets(caller.tenant_id, endpoint_id)
+    return SecretList(items=[SecretOut.from_record(secret) for secret in secrets], next=None)
 
 
 @router.post("/{endpoint_id}/filter/test", openapi_extra=filter_tests.FILTER_TEST_OPERATION)
 async def test_filter(
     request: Request, services: ServicesDep, caller: RequiresRead, endpoint_id: EndpointInPath
 ) -> FilterTrialOut:
-    """Tell whether an event would be owed to this endpoint, and what each part of its filter says of it.
+    """Test whether an event would be delivered to this endpoint, with the result of each part of its filter.
 
-    Nothing is sent, and nothing written.
+    Nothing is sent or written.
     """
     require_json(request)
-    about, instead = filter_tests.parse_trial(await request.body(), services.intake.limits)
-    found = await services.endpoints.try_filter(caller.tenant_id, endpoint_id, about, overrides=instead)
-    return FilterTrialOut.from_record(found)
+    event, overrides = filter_tests.parse_trial(await request.body(), services.intake.limits)
+    result = await services.endpoints.try_filter(caller.tenant_id, endpoint_id, event, overrides=overrides)
+    return FilterTrialOut.from_record(result)
 
 
 @router.post("/{endpoint_id}/test", status_code=202, responses=ACCEPTED_RESPONSES, response_class=Response)
 async def send_test_event(
     services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: TestIn | None = None
 ) -> Response:
-    """Send an event to this endpoint alone, whatever its filter says.
+    """Send an event to this endpoint only, regardless of its filter.
 
-    It is of the type `waybill.test`, or of one that the catalogue has an example of.
+    Its type is `waybill.test`, or a type that has an example in the catalogue.
     """
     endpoint = await services.endpoints.read(caller.tenant_id, endpoint_id)
     event = build_test_event(endpoint.id)
@@ -203,7 +202,3 @@ async def send_test_event(
         caller.tenant_id, [event], single=True, only_endpoint_id=endpoint.id
     )
     return Response(accepted.response_body, 202, media_type="application/json")
-
-
-def _reason_or_none(body: ReasonIn | None) -> str | None:
-    return None if body is None else body.reason

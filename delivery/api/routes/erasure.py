@@ -1,4 +1,4 @@
-"""Erasure: the content of an event, and what came back to an attempt, taken away for good."""
+"""Permanent erasure of events' contents and of attempts' responses."""
 
 from typing import Annotated
 
@@ -19,14 +19,14 @@ async def erase_event_content(
     caller: RequiresManage,
     event_id: EventInPath,
     cancel_pending: Annotated[  # noqa: FBT002  a query parameter
-        bool, Query(description="Cancel the deliveries of it that are still owed.")
+        bool, Query(description="Cancel its pending deliveries.")
     ] = False,
     reason: ReasonQuery = None,
 ) -> EventOut:
-    """Erase the content of an event for good. That it happened, and the hash of its body, stay.
+    """Erase the content of an event permanently. Its record and the hash of its body stay.
 
-    409 while it is still owed to an endpoint. With `cancel_pending` those deliveries are cancelled
-    (`payload_erased`), and 409 means that one is being attempted just now: ask again in a moment.
+    409 while it has pending deliveries. `cancel_pending` cancels them (`payload_erased`); then 409 means
+    that an attempt is in progress: try again in a moment.
     """
     erased = await services.erasure.erase_event(
         caller.tenant_id, event_id, cancel_pending=cancel_pending, reason=reason, actor=caller.actor
@@ -38,7 +38,7 @@ async def erase_event_content(
 async def erase_attempt_content(
     services: ServicesDep, caller: RequiresManage, attempt_id: AttemptInPath, reason: ReasonQuery = None
 ) -> AttemptOut:
-    """Erase for good the headers and the body of what came back. What came of the attempt stays."""
+    """Erase the headers and the body of an attempt's response permanently. Its outcome stays."""
     erased = await services.erasure.erase_attempt(
         caller.tenant_id, attempt_id, reason=reason, actor=caller.actor
     )

@@ -29,7 +29,7 @@ _DOCUMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 VersionQuery = Annotated[
-    int | None, Query(ge=1, le=_MAX_VERSION, description="This version. Else the newest.")
+    int | None, Query(ge=1, le=_MAX_VERSION, description="The version to show. Default: the newest.")
 ]
 
 
@@ -38,11 +38,11 @@ async def list_event_types(
     services: ServicesDep,
     _caller: RequiresReadNoTenant,
     *,
-    archived: Annotated[bool, Query(description="Archived ones too.")] = False,
+    archived: Annotated[bool, Query(description="Include archived types.")] = False,
 ) -> EventTypeList:
-    """List the types of the catalogue by name: all of them in one answer, without schemas and examples."""
+    """List all types of the catalogue by name, without schemas and examples."""
     types = await services.event_types.list_types(archived=archived)
-    return EventTypeList(items=[EventTypeOut.from_record(one) for one in types], next=None)
+    return EventTypeList(items=[EventTypeOut.from_record(event_type) for event_type in types], next=None)
 
 
 @router.get("/v1/event-types/{event_type}")
@@ -52,7 +52,7 @@ async def read_event_type(
     event_type: EventTypeInPath,
     version: VersionQuery = None,
 ) -> EventTypeDetailOut:
-    """Read a type, archived or not, with the schema and the examples of its newest version, or of another."""
+    """Read a type, archived or not, with the schema and the examples of one version."""
     return EventTypeDetailOut.from_details(await services.event_types.read(event_type, version=version))
 
 
@@ -65,17 +65,17 @@ async def declare_event_type(
     response: Response,
     reason: ReasonQuery = None,
 ) -> EventTypeDetailOut:
-    """Have a type be so from now on. Another schema or other examples make a new version; the rest does not.
+    """Create or replace a type. A changed schema or changed examples create a new version.
 
-    The answer is 201 where the type is new, or was archived. Whether it is deprecated stays as it was.
+    The status is 201 if the type is new or was archived. Its deprecation is left unchanged.
     """
-    told, is_new = await services.event_types.declare(
+    details, is_new = await services.event_types.declare(
         event_type, body.to_command(), reason=reason, actor=actor
     )
     if is_new:
         response.status_code = 201
         response.headers["Location"] = f"/v1/event-types/{event_type}"
-    return EventTypeDetailOut.from_details(told)
+    return EventTypeDetailOut.from_details(details)
 
 
 @router.patch("/v1/event-types/{event_type}")
@@ -86,30 +86,30 @@ async def change_event_type(
     body: EventTypePatch,
     reason: ReasonQuery = None,
 ) -> EventTypeDetailOut:
-    """Change what is named and nothing else, such as that the type is deprecated. No new version."""
-    told = await services.event_types.change(
+    """Change the given fields only, such as the deprecation. Creates no new version."""
+    details = await services.event_types.change(
         event_type, to_event_type_changes(body), reason=reason, actor=actor
     )
-    return EventTypeDetailOut.from_details(told)
+    return EventTypeDetailOut.from_details(details)
 
 
 @router.delete("/v1/event-types/{event_type}", status_code=204)
 async def archive_event_type(
     services: ServicesDep, actor: RequiresOperator, event_type: EventTypeInPath, reason: ReasonQuery = None
 ) -> None:
-    """Take a type out of the catalogue. Its events are still accepted, unchecked; its versions are kept."""
+    """Archive a type. Its events are still accepted, without validation; its versions are kept."""
     await services.event_types.archive(event_type, reason=reason, actor=actor)
 
 
 @router.get("/v1/event-catalogue/openapi", responses=_DOCUMENT_RESPONSES, response_class=Response)
 async def export_openapi(services: ServicesDep, _caller: RequiresReadNoTenant) -> Response:
-    """The catalogue as an OpenAPI 3.1 document, each type one of its `webhooks`."""
+    """Export the catalogue as an OpenAPI 3.1 document, with a webhook for each type."""
     return _render_document(await services.event_types.export_document("openapi"))
 
 
 @router.get("/v1/event-catalogue/asyncapi", responses=_DOCUMENT_RESPONSES, response_class=Response)
 async def export_asyncapi(services: ServicesDep, _caller: RequiresReadNoTenant) -> Response:
-    """The catalogue as an AsyncAPI 3 document, each type a message."""
+    """Export the catalogue as an AsyncAPI 3 document, with a message for each type."""
     return _render_document(await services.event_types.export_document("asyncapi"))
 
 

@@ -45,7 +45,7 @@ _REPLAYED_HEADER = (b"idempotency-replayed", b"true")
     response_class=Response,
 )
 async def accept_event(request: Request) -> Response:
-    """Accept one event. The answer comes after the commit: it is owed to every endpoint that matches."""
+    """Accept one event. The response follows the commit: delivery to all matching endpoints is guaranteed."""
     return await _accept_traced(request, _parse_single_event, single=True)
 
 
@@ -57,7 +57,7 @@ async def accept_event(request: Request) -> Response:
     response_class=Response,
 )
 async def accept_batch(request: Request) -> Response:
-    """Accept many events, all of them or none. The answers are in the order of the events."""
+    """Accept several events, all or none. The results are in the order of the events."""
     return await _accept_traced(request, parse_batch, single=False)
 
 
@@ -82,26 +82,26 @@ async def list_events(
     selection: Annotated[EventFilter, Depends(_read_event_filter)],
     order: OrderQuery = "newest",
 ) -> EventList:
-    """Search for events. A page may hold fewer than `limit`, even none, and still have a `next`.
+    """Search for events. A page may contain fewer than `limit`, even none, and still have a `next`.
 
-    The operator sees all tenants' unless the header `Waybill-Tenant` names one.
+    The operator sees all tenants' events unless the header `Waybill-Tenant` names one.
     """
     if caller.tenant_id is None and selection.idempotency_key is not None:
         raise Invalid("idempotency_key", f"needs a tenant: name it in the header {TENANT_HEADER}")
     scope = ("events", caller.tenant_id, selection, order)
-    cut = list_query.to_page_request(*scope, oldest_first=order == "oldest")
-    page = await services.deliveries.list_events(caller.tenant_id, selection, cut)
+    request = list_query.to_page_request(*scope, oldest_first=order == "oldest")
+    page = await services.deliveries.list_events(caller.tenant_id, selection, request)
     return EventList(
-        items=[EventOut.from_record(head) for head in page.items],
+        items=[EventOut.from_record(event) for event in page.items],
         next=list_query.encode_next_cursor(page.next_cursor, *scope),
     )
 
 
 @router.get("/{event_id}", responses=shapes.READ_RESPONSES, response_class=Response)
 async def read_event(services: ServicesDep, caller: RequiresRead, event_id: EventInPath) -> Response:
-    """Read an event with its body, as the standard format sends it. Links of thin events lead here."""
-    head, body = await services.deliveries.read_event(caller.tenant_id, event_id)
-    return Response(msgspec.json.encode(to_event_document(head, body)), media_type="application/json")
+    """Read an event with its body in the standard format. Links in thin events point here."""
+    event, body = await services.deliveries.read_event(caller.tenant_id, event_id)
+    return Response(msgspec.json.encode(to_event_document(event, body)), media_type="application/json")
 
 
 def _parse_single_event(body: bytes, limits: IntakeLimits) -> tuple[NewEvent]:
@@ -112,19 +112,17 @@ async def _accept_traced(
     request: Request, parse: Callable[[bytes, IntakeLimits], Sequence[NewEvent]], *, single: bool
 ) -> Response:
     services = get_services(request)
-    accepter, spans = services.intake, services.tracer
-    if spans is None:
-        return await _accept_body(request, accepter, parse, single=single, traceparent=None)
-    with spans.trace_request(request.url.path, request.headers.get("traceparent")) as accepting:
+    intake, tracer = services.intake, services.tracer
+    if tracer is None:
+        return await _accept_body(request, intake, parse, single=single, traceparent=None)
+    with tracer.trace_request(request.url.path, request.headers.get("traceparent")) as span:
         try:
-            answer = await _accept_body(
-                request, accepter, parse, single=single, traceparent=accepting.traceparent
-            )
+            response = await _accept_body(request, intake, parse, single=single, traceparent=span.traceparent)
         except Exception as error:
-            accepting.record_status(to_problem(error).status)
+            span.record_status(to_problem(error).status)
             raise
-        accepting.record_status(answer.status_code)
-        return answer
+        span.record_status(response.status_code)
+        return response
 
 
 async def _accept_body(

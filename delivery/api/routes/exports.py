@@ -1,4 +1,4 @@
-"""Exports: everything that a search finds, in one answer that is written while it is read."""
+"""Exports: all results of a search, streamed in one response."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any, Final
@@ -19,15 +19,14 @@ from delivery.services.exports.rows import ExportFormat
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], route_class=StrictRoute)
 
-FormatQuery = Annotated[
-    ExportFormat, Query(alias="format", description="A JSON document a line, or CSV with a header.")
-]
+FormatQuery = Annotated[ExportFormat, Query(alias="format", description="JSON Lines, or CSV with a header.")]
 AllQuery = Annotated[
-    bool, Query(alias="all", description="No filter at all is meant so. With the operator's key.")
+    bool,
+    Query(alias="all", description="Confirm an export without any filter. Only with the operator's key."),
 ]
 _STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The rows, oldest delivery first. Only an answer that ends properly is complete.",
+        "description": "The rows, oldest delivery first. A response without a proper end is incomplete.",
         "content": {
             form.media_type.partition(";")[0]: {"schema": {"type": "string"}} for form in ExportFormat
         },
@@ -43,9 +42,9 @@ async def export_deliveries(
     export_format: FormatQuery = ExportFormat.JSONL,
     everything: AllQuery = False,  # noqa: FBT002  a query parameter
 ) -> StreamingResponse:
-    """Export the deliveries that a search finds. Those made after it began are not in it.
+    """Export the deliveries that match a search, without those created after it began.
 
-    The operator exports all tenants' unless the header `Waybill-Tenant` names one.
+    The operator exports all tenants' deliveries unless the header `Waybill-Tenant` names one.
     """
     require_bounded_filter(selection, allow_unbounded=everything, is_operator=caller.actor.name == OPERATOR)
     require_tenant_for_costly_filters(caller, selection)
@@ -64,7 +63,7 @@ async def export_attempts(
     export_format: FormatQuery = ExportFormat.JSONL,
     everything: AllQuery = False,  # noqa: FBT002  a query parameter
 ) -> StreamingResponse:
-    """Export all attempts of the deliveries that a search finds, without bodies."""
+    """Export all attempts of the deliveries that match a search, without bodies."""
     require_bounded_filter(selection, allow_unbounded=everything, is_operator=caller.actor.name == OPERATOR)
     require_tenant_for_costly_filters(caller, selection)
     return await _stream_rows(
@@ -77,9 +76,9 @@ async def export_attempts(
 async def _stream_rows(
     name: str, export_format: ExportFormat, pieces: AsyncGenerator[tuple[int, bytes], None]
 ) -> StreamingResponse:
-    """Begin only once the first rows are there: a ledger that does not answer is still told as a problem.
+    """Start the response after the first rows, so that a database error can still become a problem.
 
-    What goes wrong later leaves the answer without its end, so that the client notices.
+    A later error leaves the response without its end, so that the client notices.
     """
     first = b""
     async for count, piece in pieces:

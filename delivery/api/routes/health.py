@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can serve."""
+"""Liveness, readiness and metrics of this process."""
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
@@ -15,19 +15,19 @@ router = APIRouter(tags=["health"], route_class=StrictRoute)
 
 @router.get("/healthz")
 async def alive() -> HealthOut:
-    """Whether the process lives: it answers."""
+    """Check that the process is alive."""
     return HealthOut()
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(_actor: RequiresOperator) -> Response:
-    """Figures of this process, for Prometheus."""
+    """Metrics of this process, for Prometheus."""
     return Response(render_metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/readyz")
 async def ready(services: ServicesDep) -> HealthOut:
-    """Whether events can be accepted: the ledger answers and is ready for today. The broker is not asked."""
+    """Check that events can be accepted: the database answers and has today's partitions."""
     try:
         await readiness.check_readiness(services.ledger, now=services.clock())
     except Misconfigured as error:

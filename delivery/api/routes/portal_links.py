@@ -1,4 +1,4 @@
-"""Portal links: what lets a partner see its own tenant at the console for a while."""
+"""Portal links: temporary access for partners to their own tenant in the console."""
 
 from datetime import timedelta
 
@@ -16,9 +16,9 @@ router = APIRouter(prefix="/v1/portal-links", tags=["portal"], route_class=Stric
 async def create_portal_link(
     services: ServicesDep, caller: RequiresPortalScopes, request: Request, body: PortalLinkIn
 ) -> PortalLinkOut:
-    """Make a link that lets whoever has it see this tenant at the console, without an account.
+    """Create a link that shows this tenant in the console to anyone who has it, without an account.
 
-    It works until it ends, as often as it is opened. It ends at once when the key that made it is revoked.
+    It can be opened any number of times until it expires, or until the key that created it is revoked.
     """
     link = await services.accounts.create_link(
         caller.tenant_id,

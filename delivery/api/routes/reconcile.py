@@ -1,4 +1,4 @@
-"""Reconciling: what an endpoint was owed, number by number, so that a receiver can tell what it missed."""
+"""Reconciliation: an endpoint's deliveries by sequence number, so that a receiver can find missed ones."""
 
 from typing import Annotated
 
@@ -18,16 +18,14 @@ async def list_endpoint_events(
     services: ServicesDep,
     caller: RequiresRead,
     endpoint_id: EndpointInPath,
-    after: Annotated[
-        int, Query(ge=0, le=MAX_SEQUENCE, description="Only what has a larger number than this.")
-    ] = 0,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="At most so many items.")] = 50,
+    after: Annotated[int, Query(ge=0, le=MAX_SEQUENCE, description="Only numbers after this one.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Maximum number of items.")] = 50,
 ) -> SequencedDeliveryList:
-    """List what an endpoint was owed, in the order of the numbers that its requests carry.
+    """List an endpoint's deliveries by sequence number.
 
-    A delivery gets its number (`waybill-sequence`) when it first goes out, and keeps it in every retry and
-    replay. Numbers go up by one: a receiver that has no request for one of them finds here what it was, and
-    where it stands. What has never gone out yet has no number.
+    A delivery gets its number (`waybill-sequence`) when it is first sent, and keeps it in retries and
+    replays. Numbers increase by one: a receiver that misses one can look up its delivery and status here.
+    Deliveries that have not been sent yet have no number.
     """
     return SequencedDeliveryList.from_record(
         await services.deliveries.list_by_sequence(caller.tenant_id, endpoint_id, after, limit=limit)

@@ -1,15 +1,14 @@
-"""Replays: many deliveries sent again, looked at first, followed, paused and stopped."""
+"""Replays: preview, create, follow, pause, resume and cancel."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from delivery.api.http.auth import OPERATOR, RequiresRead, RequiresReplay, ServicesDep, TenantCaller
-from delivery.api.http.parameters import EndpointInPath, ListQueryDep, ReplayInPath
+from delivery.api.http.parameters import EndpointInPath, ListQueryDep, ReasonInBody, ReplayInPath
 from delivery.api.http.strict import StrictRoute
 from delivery.bootstrap import Services
 from delivery.domain.replay import ItemState, ReplayState
-from delivery.schemas.endpoints import ReasonIn
 from delivery.schemas.replays import (
     RecoverIn,
     ReplayIn,
@@ -23,17 +22,17 @@ from delivery.services.replays.validation import NewReplay, build_recovery
 
 router = APIRouter(prefix="/v1", tags=["replays"], route_class=StrictRoute)
 
-StateQuery = Annotated[ReplayState | None, Query(description="Only those that stand so.")]
-ItemStateQuery = Annotated[ItemState | None, Query(description="Only those that stand so.")]
+StateQuery = Annotated[ReplayState | None, Query(description="Only those in this state.")]
+ItemStateQuery = Annotated[ItemState | None, Query(description="Only those in this state.")]
 
 
 @router.post("/replays", status_code=201, responses={200: {"model": ReplayPreviewOut}})
 async def create_replay(
     services: ServicesDep, caller: RequiresReplay, body: ReplayIn, response: Response
 ) -> ReplayOut | ReplayPreviewOut:
-    """Send many deliveries again, behind live traffic. With `dry_run` only tell what would be sent.
+    """Send many deliveries again, with lower priority than live traffic. `dry_run`: only preview it.
 
-    Each goes out once, under the same `webhook-id` with the same bytes, signed with today's secrets.
+    Each is sent once, with the same `webhook-id` and the same bytes, signed with the current secrets.
     """
     return await _start_replay(services, caller, body.to_command(), response, dry_run=body.dry_run)
 
@@ -48,7 +47,7 @@ async def recover_endpoint(
     body: RecoverIn,
     response: Response,
 ) -> ReplayOut | ReplayPreviewOut:
-    """Send an endpoint again what it did not get since an outage began: what failed, and what still waits."""
+    """Send an endpoint its failed and waiting deliveries since an outage began."""
     new = build_recovery(endpoint_id, body.since, reason=body.reason, hold=body.hold)
     return await _start_replay(services, caller, new, response, dry_run=body.dry_run)
 
@@ -61,14 +60,14 @@ async def list_replays(
     scope = ("replays", caller.tenant_id, state)
     page = await services.replays.list_replays(caller.tenant_id, state, list_query.to_page_request(*scope))
     return ReplayList(
-        items=[ReplayOut.from_record(one) for one in page.items],
+        items=[ReplayOut.from_record(replay) for replay in page.items],
         next=list_query.encode_next_cursor(page.next_cursor, *scope),
     )
 
 
 @router.get("/replays/{replay_id}")
 async def read_replay(services: ServicesDep, caller: RequiresRead, replay_id: ReplayInPath) -> ReplayOut:
-    """Read a replay, and how far it is."""
+    """Read a replay and its progress."""
     return ReplayOut.from_record(await services.replays.read(caller.tenant_id, replay_id))
 
 
@@ -82,20 +81,19 @@ async def list_replay_deliveries(
 ) -> ReplayItemList:
     """List the deliveries of a replay, oldest first."""
     scope = ("replay deliveries", caller.tenant_id, replay_id, state)
-    cut = list_query.to_page_request(*scope, oldest_first=True)
-    page = await services.replays.list_items(caller.tenant_id, replay_id, state, cut)
+    request = list_query.to_page_request(*scope, oldest_first=True)
+    page = await services.replays.list_items(caller.tenant_id, replay_id, state, request)
     return ReplayItemList(
-        items=[ReplayItemOut.from_record(one) for one in page.items],
+        items=[ReplayItemOut.from_record(item) for item in page.items],
         next=list_query.encode_next_cursor(page.next_cursor, *scope),
     )
 
 
 @router.post("/replays/{replay_id}/pause")
 async def pause_replay(
-    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, body: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, reason: ReasonInBody
 ) -> ReplayOut:
-    """Send no more for now, and take back what no worker has yet."""
-    reason = None if body is None else body.reason
+    """Stop sending for now, and withdraw deliveries that no worker has claimed yet."""
     return ReplayOut.from_record(
         await services.replays.pause(caller.tenant_id, replay_id, reason=reason, actor=caller.actor)
     )
@@ -103,10 +101,9 @@ async def pause_replay(
 
 @router.post("/replays/{replay_id}/resume")
 async def resume_replay(
-    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, body: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, reason: ReasonInBody
 ) -> ReplayOut:
-    """Go on with a replay that was paused."""
-    reason = None if body is None else body.reason
+    """Resume a paused replay."""
     return ReplayOut.from_record(
         await services.replays.resume(caller.tenant_id, replay_id, reason=reason, actor=caller.actor)
     )
@@ -114,10 +111,9 @@ async def resume_replay(
 
 @router.post("/replays/{replay_id}/cancel")
 async def cancel_replay(
-    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, body: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, reason: ReasonInBody
 ) -> ReplayOut:
-    """Send no more, ever. What no worker has yet stands as it stood before."""
-    reason = None if body is None else body.reason
+    """Stop a replay permanently. Deliveries that no worker has claimed return to their previous status."""
     return ReplayOut.from_record(
         await services.replays.cancel(caller.tenant_id, replay_id, reason=reason, actor=caller.actor)
     )
@@ -132,7 +128,8 @@ async def _start_replay(
         return ReplayPreviewOut.from_record(
             await services.replays.preview(caller.tenant_id, new, operator=operator)
         )
-    made = await services.replays.create(caller.tenant_id, new, operator=operator, actor=caller.actor)
-    shown = ReplayOut.from_record(made)
-    response.headers["Location"] = f"/v1/replays/{shown.id}"
-    return shown
+    replay = ReplayOut.from_record(
+        await services.replays.create(caller.tenant_id, new, operator=operator, actor=caller.actor)
+    )
+    response.headers["Location"] = f"/v1/replays/{replay.id}"
+    return replay

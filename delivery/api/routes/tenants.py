@@ -19,10 +19,10 @@ router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=StrictRou
 async def create_tenant(
     services: ServicesDep, actor: RequiresOperator, body: TenantIn, response: Response
 ) -> TenantOut:
-    """Make a tenant."""
-    made = TenantOut.from_record(await services.tenants.create(body.name, actor=actor))
-    response.headers["Location"] = f"/v1/tenants/{made.id}"
-    return made
+    """Create a tenant."""
+    tenant = TenantOut.from_record(await services.tenants.create(body.name, actor=actor))
+    response.headers["Location"] = f"/v1/tenants/{tenant.id}"
+    return tenant
 
 
 @router.get("")
@@ -51,7 +51,7 @@ async def change_tenant(
     body: TenantPatch,
     reason: ReasonQuery = None,
 ) -> TenantOut:
-    """Change a tenant's name, or for how long its content is kept: what is past a new term goes soon."""
+    """Change a tenant's name or its retention periods. Content older than a new period is deleted soon."""
     changes = cast("TenantChanges", body)
     return TenantOut.from_record(
         await services.tenants.change(tenant_id, changes, reason=reason, actor=actor)

@@ -1,4 +1,4 @@
-"""Traces: why a delivery is where it is, and why an event went where it went."""
+"""Traces: why a delivery has its status, and why an event was delivered to its endpoints."""
 
 from fastapi import APIRouter
 
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1", tags=["traces"], route_class=StrictRoute)
 async def trace_delivery(
     services: ServicesDep, caller: RequiresRead, delivery_id: DeliveryInPath
 ) -> DeliveryTraceOut:
-    """Tell why a delivery is where it is: everything that happened to it, and what happens next."""
+    """Explain a delivery's status: everything that happened to it, and what happens next."""
     return DeliveryTraceOut.from_record(
         await services.timelines.load_delivery_timeline(caller.tenant_id, delivery_id)
     )
@@ -22,5 +22,5 @@ async def trace_delivery(
 
 @router.get("/events/{event_id}/trace")
 async def trace_event(services: ServicesDep, caller: RequiresRead, event_id: EventInPath) -> EventTraceOut:
-    """Tell to which endpoints an event went and why, and why it did not go to the others."""
+    """Explain which endpoints an event was delivered to, and why not to the others."""
     return EventTraceOut.from_record(await services.timelines.load_event_timeline(caller.tenant_id, event_id))

@@ -103,7 +103,7 @@ async def test_an_answer_that_has_begun_is_not_begun_again():
 async def test_a_caller_who_left_is_no_failure():
     with structlog.testing.capture_logs() as lines:
         assert await call(RequestIdMiddleware(left), [b""]) == []
-    assert lines[0]["event"] == "request.left"
+    assert lines[0]["event"] == "request.disconnected"
 
 
 async def test_every_request_has_an_id_of_its_own():
