@@ -47,7 +47,7 @@ SLOW = PathBehaviour(delay=2.6)
 WELL = PathBehaviour(delay=0.05)
 PATIENCE = 60
 # `make bench-isolation` does it with 20,000.
-BACKLOG = 5_000
+BACKLOG = 3_000
 
 OPENED, CLOSED = "endpoint.breaker_opened", "endpoint.breaker_closed"
 STAYED_OPEN = "endpoint.breaker_stayed_open"

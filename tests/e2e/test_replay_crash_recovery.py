@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.rabbitmq import PrivateRabbitMQ
     from tests.support.stack import Stack
 
-MANY = 6_000
+MANY = 4_000
 ENDPOINTS = 5
 PATIENCE = 120
 # What may be on its way when a worker dies, or stand in a queue that is lost with its confirmations.
