@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from delivery.cli.conversion import convert_own_values, convert_plain_values
 from delivery.cli.options.examples import format_examples
 from delivery.cli.version import print_version
 
@@ -45,6 +46,7 @@ class LazyCommand(TyperCommand):
         assert isinstance(group, TyperGroup)  # noqa: S101  an application to which another was added
         command = group.commands[str(self.name)]
         assert isinstance(command, TyperCommand | TyperGroup)  # noqa: S101  the only kinds that Typer makes
+        convert_plain_values(command)
         return command
 
     def make_context(self, *arguments: Any, **options: Any) -> typer.Context:
@@ -58,6 +60,7 @@ def create_app(commands: Sequence[LazyCommand]) -> typer.Typer:
     class Root(TyperGroup):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes | {"commands": commands})
+            convert_own_values(self)
 
     app = _create_typer(cls=Root, no_args_is_help=True)
     app.callback(epilog=_EXAMPLES)(_root)

@@ -21,6 +21,7 @@ HEAVY = (
     "dramatiq",
     "jinja2",
     "jsonschema_rs",
+    "pydantic",
 )
 PROGRAM = """
 import sys
