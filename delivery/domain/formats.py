@@ -142,7 +142,7 @@ def _parse_envelope(envelope: bytes) -> tuple[str, str, bytes]:
     type_, timed, rest = envelope.removeprefix(_TYPE_MARK).partition(_TIMESTAMP_MARK)
     timestamp, parted, data = rest.partition(_DATA_MARK)
     if not (envelope.startswith(_TYPE_MARK) and timed and parted and data.endswith(b"}")):
-        raise ValueError("What is kept of the event is no envelope.")
+        raise ValueError("The stored event is not an envelope.")
     return type_.decode(), timestamp.decode(), data[:-1]
 
 

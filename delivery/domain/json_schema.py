@@ -149,7 +149,7 @@ def compile_schema(schema: object) -> Validator:
     try:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
-        raise InvalidSchema((), "is no JSON that can be kept") from None
+        raise InvalidSchema((), "is not JSON that can be stored") from None
     if len(text) > MAX_SCHEMA_BYTES:
         raise InvalidSchema((), f"has {len(text):,} bytes; at most {MAX_SCHEMA_BYTES:,} are taken")
     if _measure_depth(schema) > MAX_SCHEMA_DEPTH:

@@ -95,7 +95,7 @@ class PartOut(ResponseModel):
     """The result of one part of a subscription."""
 
     passes: bool
-    why: str = Field(examples=["Its filter asks for order.*."])
+    why: str = Field(examples=["Its filter includes order.*."])
 
     @classmethod
     def from_record(cls, part: FilterPartResult) -> Self:
@@ -121,7 +121,7 @@ class FilterTrialOut(ResponseModel):
     delivered: bool = Field(
         description="Whether a delivery would be created. Paused and disabled endpoints get them too."
     )
-    sentence: str = Field(examples=["It would be owed to the endpoint."])
+    sentence: str = Field(examples=["It would be delivered to the endpoint."])
     type: TypePartOut
     channels: PartOut
     condition: ConditionPartOut

@@ -67,7 +67,7 @@ class EventFateOut(ResponseModel):
     endpoint_id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     url: str
     verdict: MatchVerdict
-    sentence: str = Field(examples=["Its filter asks for order.*; not for invoice.paid."])
+    sentence: str = Field(examples=["Its filter includes order.*, but not invoice.paid."])
     filter: list[str] = Field(description="The endpoint's filter when the event was accepted.")
     channels: list[str] = Field(description="The endpoint's channels then. Empty: all events.")
     condition: str | None = Field(description="The endpoint's condition then. Null: none.")

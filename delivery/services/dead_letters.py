@@ -90,7 +90,7 @@ class DeadLetterService:
         message = await self.get_message(message_id)
         owner = _resolve_tenant(message, tenant_id)
         if message.body is None or message.size > len(message.body):
-            raise Conflict(f"Only the beginning of this message was kept: it had {message.size:,} bytes.")
+            raise Conflict(f"Only the beginning of this message is stored: it had {message.size:,} bytes.")
         public_id = format_id(Prefix.MESSAGE, message_id)
         accepted = await self._intake.accept_events(
             owner,
@@ -164,10 +164,10 @@ class DeadLetterService:
         tenant_id: TenantId | None,
         actor: Actor,
         reason: str | None,
-        **more: str,
+        **details: str,
     ) -> None:
         public_id = format_id(Prefix.MESSAGE, message.id)
-        details = {"message": public_id, "refused": message.reason, **more}
+        details = {"message": public_id, "refused": message.reason, **details}
         entry = JournalEntry.by_actor(
             tenant_id, action, actor, at=self._clock(), reason=reason, details=details
         )
@@ -181,8 +181,8 @@ def _resolve_tenant(message: DeadLetter, tenant_id: TenantId | None) -> TenantId
     """The tenant of the message's key, or the one given where that is unknown. Raises Invalid."""
     if message.tenant_id is None:
         if tenant_id is None:
-            raise Invalid("tenant_id", "is needed: the message carried no key that tells its tenant")
+            raise Invalid("tenant_id", "is needed: the message has no key that identifies its tenant")
         return tenant_id
     if tenant_id not in {None, message.tenant_id}:
-        raise Invalid("tenant_id", "is not the tenant whose key the message carried")
+        raise Invalid("tenant_id", "is not the tenant of the message's key")
     return message.tenant_id

@@ -170,7 +170,7 @@ class DeliveryService:
             await _refuse_unless_sendable(tx, delivery, hold=hold)
             previous = await reopen.make_due(tx, delivery, reason=f"replayed by {actor.name}")
             if previous is DeliveryStatus.IN_FLIGHT:
-                raise Conflict("The delivery is being attempted just now. Look again in a moment.")
+                raise Conflict("An attempt of the delivery is in progress. Try again in a moment.")
             entry = JournalEntry.by_actor(
                 delivery.tenant_id,
                 "delivery.replayed",
@@ -208,7 +208,7 @@ async def _read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -
 async def _refuse_unless_sendable(tx: Transaction, delivery: Delivery, *, hold: bool) -> None:
     event = await events.read(tx, delivery.tenant_id, delivery.event_id)
     if event is None or event[1] is None:
-        raise Conflict("The content of its event is no longer kept: there is nothing that could be sent.")
+        raise Conflict("The content of its event is no longer stored, so there is nothing to send.")
     endpoint = await endpoints.read(tx, delivery.tenant_id, delivery.endpoint_id)
     if endpoint is None:
         public_id = format_id(Prefix.ENDPOINT, delivery.endpoint_id)

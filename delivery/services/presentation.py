@@ -48,20 +48,20 @@ def describe_auth(endpoint: Endpoint) -> str:
     """Write an endpoint's authentication: `basic, as waybill`; empty when it has none."""
     if endpoint.auth is None:
         return ""
-    told = [f"{_AUTH_WORDS[name]} {value}" for name, value in endpoint.auth.items() if name in _AUTH_WORDS]
-    return ", ".join([_AUTH_KINDS[endpoint.auth["kind"]], *told])
+    parts = [f"{_AUTH_WORDS[name]} {value}" for name, value in endpoint.auth.items() if name in _AUTH_WORDS]
+    return ", ".join([_AUTH_KINDS[endpoint.auth["kind"]], *parts])
 
 
 def describe_certificate(endpoint: Endpoint) -> str:
     """Write an endpoint's client certificate: `CN=waybill, until 2027-11-22`; empty when it has none."""
-    shown = endpoint.client_certificate
-    return "" if shown is None else f"{shown['subject']}, until {shown['not_after'][:10]}"
+    certificate = endpoint.client_certificate
+    return "" if certificate is None else f"{certificate['subject']}, until {certificate['not_after'][:10]}"
 
 
 def describe_format(endpoint: Endpoint) -> str:
     """Write an endpoint's payload format: `cloudevents_binary, thin`; empty for the default."""
-    told = [endpoint.format] if endpoint.format is not PayloadFormat.STANDARD else []
-    return ", ".join([*told, *(["thin"] if endpoint.payload is PayloadKind.THIN else [])])
+    names = [endpoint.format] if endpoint.format is not PayloadFormat.STANDARD else []
+    return ", ".join([*names, *(["thin"] if endpoint.payload is PayloadKind.THIN else [])])
 
 
 def describe_missing_body(reason: BodyUnavailable | None) -> str:
@@ -104,8 +104,10 @@ def _describe_waiting(delivery: Delivery, endpoint: Endpoint | None, *, now: dat
     if endpoint is None:
         return "about to be cancelled, since its endpoint was deleted"
     if delivery.held is not None:
-        said = format_state_reason(delivery.held.reason)
-        return f"held, because {describe_hold(delivery.held.by)}{said}{_format_until(delivery.held, now=now)}"
+        reason = format_state_reason(delivery.held.reason)
+        return (
+            f"held, because {describe_hold(delivery.held.by)}{reason}{_format_until(delivery.held, now=now)}"
+        )
     if delivery.due_at is None or delivery.due_at <= now:
         return "due now"
     due = f"due {format_relative_time(delivery.due_at, now=now)}"

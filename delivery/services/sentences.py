@@ -40,9 +40,9 @@ def describe_reason(reason: str) -> str:
         return format_sentence(reason)
 
 
-def format_sentence(words: str) -> str:
+def format_sentence(text: str) -> str:
     """Write words as a sentence, with a capital and a full stop."""
-    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def describe_hold(hold: Hold) -> str:
@@ -101,20 +101,24 @@ def format_count(count: int, noun: str) -> str:
 
 def describe_entry(entry: JournalEntry) -> str:
     """Describe a journal entry as a sentence."""
-    told = entry.details
+    details = entry.details
     template = _ENTRY_TEMPLATES.get(entry.action, "{other}, by {by}")
-    if told.get("again"):
+    if details.get("again"):
         template = _REPEATED_TEMPLATES.get(entry.action, template)
     return format_sentence(
         template.format(
             by=format_actor(entry.actor),
             because=format_state_reason(entry.reason),
-            fields=_format_fields(told),
-            probe=_format_moment(told, "probe_at", "; the next probe may go out at "),
-            until=_format_moment(told, "until", " until "),
-            since=_format_moment(told, "failing_since", " since "),
-            disabled=_format_moment(told, "disabled_at", ", and will be disabled at "),
-            name=told.get("name") or told.get("key_id") or told.get("replay_id") or told.get("message") or "",
+            fields=_format_fields(details),
+            probe=_format_moment(details, "probe_at", "; the next probe may be sent at "),
+            until=_format_moment(details, "until", " until "),
+            since=_format_moment(details, "failing_since", " since "),
+            disabled=_format_moment(details, "disabled_at", ", and will be disabled at "),
+            name=details.get("name")
+            or details.get("key_id")
+            or details.get("replay_id")
+            or details.get("message")
+            or "",
             other=entry.action.replace(".", ": ").replace("_", " "),
         )
     )
@@ -126,7 +130,7 @@ _ENTRY_TEMPLATES: Final = {
     "endpoint.disabled": "The endpoint was disabled by {by}{because}",
     "endpoint.enabled": "The endpoint was enabled by {by}",
     "endpoint.changed": "The endpoint was changed by {by}{fields}",
-    "endpoint.secret_rotated": "The endpoint was given a new secret by {by}",
+    "endpoint.secret_rotated": "The endpoint's secret was rotated by {by}",
     "endpoint.deleted": "The endpoint was deleted by {by}",
     "endpoint.breaker_opened": "The endpoint failed too often, so its circuit breaker opened{probe}",
     "endpoint.breaker_stayed_open": "The probe failed, so the endpoint's circuit breaker stays open{probe}",
@@ -150,11 +154,11 @@ _ENTRY_TEMPLATES: Final = {
     "delivery.replayed": "The delivery was replayed by {by}{because}",
     "delivery.retried": "The delivery was retried by {by}",
     "event.content_erased": "The content of the event was erased by {by}{because}",
-    "person.created": "{name} was given an account by {by}",
+    "person.created": "An account for {name} was created by {by}",
     "person.changed": "The account of {name} was changed by {by}{fields}{because}",
     "person.disabled": "The account of {name} was disabled by {by}{because}",
     "person.enabled": "The account of {name} was enabled again by {by}{because}",
-    "person.password_set": "{name} was given a new password by {by}{because}",
+    "person.password_set": "A new password for {name} was set by {by}{because}",
     "person.signed_in": "{by} signed in",
     "portal_link.created": "A portal link valid{until} was created by {by}",
     "portal_link.opened": "The portal was opened by {by}",
@@ -167,8 +171,8 @@ _ENTRY_TEMPLATES: Final = {
 }
 # The state stayed; only the reason changed.
 _REPEATED_TEMPLATES: Final = {
-    "endpoint.paused": "The endpoint stays paused, as {by} says{because}",
-    "endpoint.disabled": "The endpoint stays disabled, as {by} says{because}",
+    "endpoint.paused": "The endpoint stays paused; {by} gave a new reason{because}",
+    "endpoint.disabled": "The endpoint stays disabled; {by} gave a new reason{because}",
 }
 
 

@@ -362,8 +362,8 @@ def test_why_an_event_went_nowhere_is_told_in_words_and_in_json(cli: Cli, tenant
     (fate,) = result["endpoints"]
     assert (fate["endpoint_id"], fate["verdict"]) == (made["id"], "not_asked_for")
     said = cli.good("event", "why", *of_tenant, event["id"])
-    assert "It went nowhere: the one endpoint that there was did not ask for invoice.paid." in said
-    assert "Its filter asks for order.*; not for invoice.paid." in said
+    assert "It was owed to no endpoint: the only one did not subscribe to invoice.paid." in said
+    assert "Its filter includes order.*, but not invoice.paid." in said
 
 
 @pytest.mark.parametrize(("noun", "prefix"), [("delivery", "dlv"), ("event", "evt")])

@@ -45,7 +45,7 @@ def test_an_event_has_channels_and_who_was_passed_over_is_told(cli: Cli, tenant:
     assert "eu us" in cli.good("event", "show", *of_tenant, there["id"])
     elsewhere = cli.json(*sent, "--data", '{"total": 120}', "--channel", "us")
     said = cli.good("event", "why", *of_tenant, elsewhere["id"])
-    assert "It asks for the channels eu; the event is on us." in said
+    assert "It is limited to the channels eu; the event is on us." in said
     small = cli.json(*sent, "--data", '{"total": 1}', "--channel", "eu")
     said = cli.good("event", "why", *of_tenant, small["id"])
     assert f"Its condition does not hold for the event: {ABOVE_100}" in said
@@ -64,14 +64,14 @@ def test_a_filter_is_tried_out(cli: Cli, tenant: str):
     test = ("endpoint", "filter-test", *of_tenant, made["id"])
     event = ("--type", "order.created", "--data", '{"total": 120}', "--channel", "eu")
     said = cli.good(*test, *event)
-    assert said.startswith("It would be owed to the endpoint.\n")
-    assert "passes: Its filter asks for order.*." in said
+    assert said.startswith("It would be delivered to the endpoint.\n")
+    assert "passes: Its filter includes order.*." in said
     found = cli.json(*test, *event, "--condition", "total > `200`", "--wanted-channel", "us")
     assert [found[part]["passes"] for part in ("type", "channels", "condition")] == [True, False, False]
     sent = cli.json("event", "send", *of_tenant, *event)
     past = cli.json(*test, "--event", sent["id"], "--filter", "user.*", "--wanted-channel", "none")
     assert not past["delivered"]
-    assert past["sentence"].endswith("Its filter asks for user.*; not for order.created.")
+    assert past["sentence"].endswith("Its filter includes user.*, but not order.created.")
     named = ("--event", sent["id"])
     for wrong in ((), (*event, *named), ("--type", "a"), (*named, "--channel", "a")):
         assert cli.run(*test, *wrong)[0] == 2

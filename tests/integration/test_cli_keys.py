@@ -55,7 +55,7 @@ def test_a_key_is_rotated_once(cli: Cli, tenant: str):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--scope", "operate"], "scopes: operate is for the operator's own key alone"),
+        (["--scope", "operate"], "scopes: operate is reserved for the operator's key"),
         (["--scope", "all"], "--scope"),
         (["--expires", "tomorrow"], "neither a while such as 12h"),
         (["--expires", "2027-01-01T00:00:00"], "neither a while"),

@@ -140,7 +140,7 @@ async def test_a_delivery_whose_endpoint_trips_its_breaker_is_held_by_it(scene: 
     assert await scene.whats(delivery) == [*OF_ONE, *OF_ONE, TimelineEntryKind.BREAKER_OPENED]
     told = await scene.trace(delivery)
     assert told.summary.startswith("Held: the endpoint's circuit breaker has been open since ")
-    assert "; the next probe goes out at " in told.summary
+    assert "; the next probe is sent at " in told.summary
     assert told.steps[-1].details["probe_at"] is not None
 
 
@@ -201,7 +201,7 @@ async def test_an_endpoint_that_asked_to_be_left_alone_is_told_before_and_after(
         TimelineEntryKind.ACCEPTED,
         TimelineEntryKind.MATCHED,
     ]
-    assert told.summary.startswith("Held: the endpoint asked to be left alone until ")
+    assert told.summary.startswith("Held: the endpoint asked to wait until ")
 
 
 async def test_an_endpoint_that_is_gone_is_disabled_by_the_attempt_that_found_it_so(scene: Scene):
@@ -287,7 +287,7 @@ async def test_timeline_shows_only_the_newest_attempts(scene: Scene):
         await recording.record_attempts(tx, results[:-1])
     told = await scene.trace(delivery)
     assert sum(step.kind is TimelineEntryKind.ATTEMPTED for step in told.steps) == MAX_ATTEMPTS
-    assert told.left_out == ("Only the newest 100 attempts are told of.",)
+    assert told.left_out == ("Only the newest 100 attempts are shown.",)
 
 
 async def test_a_trace_changes_nothing(scene: Scene):

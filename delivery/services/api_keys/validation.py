@@ -55,7 +55,7 @@ def validate_scopes(requested: Iterable[Scope]) -> frozenset[Scope]:
     if not scopes:
         raise Invalid("scopes", f"must be some of {', '.join(TENANT_SCOPES)}")
     if not scopes <= frozenset(TENANT_SCOPES):
-        raise Invalid("scopes", f"{Scope.OPERATE} is for the operator's own key alone")
+        raise Invalid("scopes", f"{Scope.OPERATE} is reserved for the operator's key")
     return scopes
 
 

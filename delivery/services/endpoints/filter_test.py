@@ -74,23 +74,21 @@ def evaluate_filter(endpoint: Endpoint, event: NewEvent) -> FilterTrial:
 
 def _evaluate_type(subscription: Subscription, event: NewEvent, result: MatchResult) -> FilterPartResult:
     if result.pattern is not None:
-        return FilterPartResult(passes=True, reason=f"Its filter asks for {result.pattern}.")
+        return FilterPartResult(passes=True, reason=f"Its filter includes {result.pattern}.")
     return FilterPartResult(
-        passes=False, reason=f"Its filter asks for {', '.join(subscription.types)}; not for {event.type}."
+        passes=False, reason=f"Its filter includes {', '.join(subscription.types)}, but not {event.type}."
     )
 
 
 def _evaluate_channels(subscription: Subscription, event: NewEvent, result: MatchResult) -> FilterPartResult:
     if not subscription.channels:
-        return FilterPartResult(
-            passes=True, reason="It names no channels: it gets events of any and of none."
-        )
+        return FilterPartResult(passes=True, reason="It is not limited to channels.")
     if result.matches_channel:
         shared = ", ".join(channel for channel in event.channels if channel in subscription.channels)
-        return FilterPartResult(passes=True, reason=f"They share {shared}.")
+        return FilterPartResult(passes=True, reason=f"Both have {shared}.")
     has = f"is on {', '.join(event.channels)}" if event.channels else "has none"
     return FilterPartResult(
-        passes=False, reason=f"It asks for {', '.join(subscription.channels)}; the event {has}."
+        passes=False, reason=f"It is limited to {', '.join(subscription.channels)}; the event {has}."
     )
 
 
@@ -99,19 +97,17 @@ def _evaluate_condition(subscription: Subscription, result: MatchResult) -> Filt
         return FilterPartResult(passes=True, reason="It has no condition.")
     holds, failed = result.condition_result
     if failed is not None:
-        return FilterPartResult(
-            passes=True, reason=f"It cannot be answered, and lets the event pass. {failed}"
-        )
+        return FilterPartResult(passes=True, reason=f"It cannot be evaluated, so the event passes. {failed}")
     verb = "holds" if holds else "does not hold"
     return FilterPartResult(holds, f"It {verb} for the event's data: {subscription.condition}")
 
 
 def _summarize(endpoint: Endpoint, parts: tuple[FilterPartResult, ...], result: MatchResult) -> str:
     if endpoint.operational:
-        return "It would not be owed to the endpoint, which is operational: it gets no tenant's events."
+        return "It would not be delivered: the endpoint is operational and gets no events of tenants."
     refusing = next((part for part in parts if not part.passes), None)
     if refusing is not None:
-        return f"It would not be owed to the endpoint. {refusing.reason}"
+        return f"It would not be delivered to the endpoint. {refusing.reason}"
     if result.condition_result is not None and result.condition_result.error is not None:
-        return "It would be owed to the endpoint, though its condition cannot be answered."
-    return "It would be owed to the endpoint."
+        return "It would be delivered to the endpoint, although its condition cannot be evaluated."
+    return "It would be delivered to the endpoint."

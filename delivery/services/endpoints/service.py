@@ -72,7 +72,7 @@ class EndpointService:
     ) -> tuple[Endpoint, CreatedSecret]:
         """Create an endpoint and its first secret. Raises Invalid, and NotFound for an unknown tenant."""
         endpoint = self._draft_endpoint(tenant_id, new, actor=actor)
-        made = self._create_secret(endpoint, new.secret)
+        created = self._create_secret(endpoint, new.secret)
         now = endpoint.created_at
         fresh = Health.fresh(
             now, max_in_flight=endpoint.limits.in_flight or self._config.health.max_in_flight
@@ -82,10 +82,10 @@ class EndpointService:
                 raise not_found(Prefix.TENANT, tenant_id)
             await endpoints.insert(tx, endpoint)
             await endpoint_health.insert(tx, endpoint.id, fresh, now=now)
-            await endpoint_secrets.insert(tx, made.secret)
+            await endpoint_secrets.insert(tx, created.secret)
             entry = await store.append_entry(tx, endpoint, "endpoint.created", actor=actor, at=now)
         _log_entry(entry)
-        return endpoint, made
+        return endpoint, created
 
     async def read(self, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:
         """Read an endpoint; raises NotFound."""
@@ -116,16 +116,16 @@ class EndpointService:
     ) -> dict[EndpointId, EndpointSummary]:
         """Summarize the health of these endpoints in two queries for all of them."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-            known = await endpoint_health.read_many(tx, [one.id for one in listed])
+            healths = await endpoint_health.read_many(tx, [endpoint.id for endpoint in listed])
             due = await live.count_due(
-                tx, [one.id for one in listed], limit_per_endpoint=views.MAX_DUE_COUNTED
+                tx, [endpoint.id for endpoint in listed], limit_per_endpoint=views.MAX_DUE_COUNTED
             )
         now = self._clock()
         return {
-            one.id: views.build_summary(
-                one, known.get(one.id), due.get(one.id, 0), self._config.health, now=now
+            endpoint.id: views.build_summary(
+                endpoint, healths.get(endpoint.id), due.get(endpoint.id, 0), self._config.health, now=now
             )
-            for one in listed
+            for endpoint in listed
         }
 
     async def read_health(
@@ -135,12 +135,12 @@ class EndpointService:
         since = build_min_id(self._clock() - views.RECENT_WINDOW)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id)
-            standing = await endpoint_health.read(tx, endpoint_id)
+            health = await endpoint_health.read(tx, endpoint_id)
             backlog = await endpoint_stats.read_backlog(tx, endpoint_id, limit_per_lane=limit)
             recent = await endpoint_stats.read_recent_attempts(
                 tx, tenant_id, endpoint_id, since=since, limit=views.MAX_SAMPLED
             )
-        return views.build_health(endpoint, standing, backlog, recent, self._config.health)
+        return views.build_health(endpoint, health, backlog, recent, self._config.health)
 
     async def change(
         self,
@@ -190,9 +190,9 @@ class EndpointService:
         `overrides` may have a filter, channels and a condition to test instead. Nothing is written.
         Raises NotFound and Invalid.
         """
-        wanted = checks.validate_changes(overrides, self._config)
+        valid_overrides = checks.validate_changes(overrides, self._config)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-            endpoint = replace(await store.read(tx, tenant_id, endpoint_id), **wanted)
+            endpoint = replace(await store.read(tx, tenant_id, endpoint_id), **valid_overrides)
             checks.refuse_operational_channels(endpoint)
             event = (
                 event_or_id
@@ -255,9 +255,9 @@ class EndpointService:
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id)
             check_transition(endpoint, StateTransition.ENABLE)
-            standing = await endpoint_health.read(tx, endpoint_id)
+            health = await endpoint_health.read(tx, endpoint_id)
             backlog = await endpoint_stats.read_backlog(tx, endpoint_id, limit_per_lane=limit)
-        return views.build_enable_preview(endpoint, standing, backlog, self._config.health)
+        return views.build_enable_preview(endpoint, health, backlog, self._config.health)
 
     async def delete(
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
@@ -324,19 +324,19 @@ class EndpointService:
     ) -> Endpoint:
         reason = check_reason(reason)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-            before, standing = await store.read_locked(tx, tenant_id, endpoint_id)
+            before, health = await store.read_locked(tx, tenant_id, endpoint_id)
             now = self._clock()
             after = apply_transition(before, move, reason=reason, actor=actor.name, now=now)
             if after is None:
                 return before
             after = await store.write(tx, after, now=now)
             if after.state is EndpointState.ACTIVE:
-                await _release_held(tx, after, standing, now=now)
-            again = {"again": True} if after.state is before.state else {}
+                await _release_held(tx, after, health, now=now)
+            repeated = {"again": True} if after.state is before.state else {}
             entry = await store.append_entry(
-                tx, after, str(move), actor=actor, at=now, reason=reason, details=again
+                tx, after, str(move), actor=actor, at=now, reason=reason, details=repeated
             )
-            if not again and not after.operational:
+            if not repeated and not after.operational:
                 await system_events.publish_system_events(tx, [entry], now=now)
         _log_entry(entry)
         return after
@@ -345,8 +345,8 @@ class EndpointService:
         if "headers" in changes:
             endpoint = self._with_headers(endpoint, changes["headers"])
         if "auth" in changes:
-            asked = authentication.validate_auth(changes["auth"], self._config)
-            endpoint = authentication.with_auth(self._box, endpoint, asked)
+            validated = authentication.validate_auth(changes["auth"], self._config)
+            endpoint = authentication.with_auth(self._box, endpoint, validated)
         named = "auth" if "auth" in changes else "headers"
         authentication.refuse_two_authorizations(endpoint, field_name=named)
         return self._with_identity(endpoint, changes)
@@ -355,8 +355,8 @@ class EndpointService:
         named = "url"
         if "client_certificate" in changes:
             named = "client_certificate"
-            asked = identity.validate_identity(changes["client_certificate"], now=self._clock())
-            endpoint = identity.with_identity(self._box, endpoint, asked)
+            validated = identity.validate_identity(changes["client_certificate"], now=self._clock())
+            endpoint = identity.with_identity(self._box, endpoint, validated)
         identity.refuse_without_tls(endpoint, field_name=named)
         return endpoint
 
@@ -375,7 +375,7 @@ class EndpointService:
             {name: getattr(new, name) for name in LIMIT_FIELDS}, self._config.health.breaker
         )
         auth = authentication.validate_auth(new.auth, self._config)
-        shown = identity.validate_identity(new.client_certificate, now=now)
+        certificate = identity.validate_identity(new.client_certificate, now=now)
         endpoint = Endpoint(
             id=endpoint_id,
             tenant_id=tenant_id,
@@ -403,7 +403,7 @@ class EndpointService:
         checks.refuse_operational_channels(endpoint)
         endpoint = authentication.with_auth(self._box, endpoint, auth)
         authentication.refuse_two_authorizations(endpoint, field_name="auth")
-        endpoint = identity.with_identity(self._box, endpoint, shown)
+        endpoint = identity.with_identity(self._box, endpoint, certificate)
         identity.refuse_without_tls(endpoint, field_name="client_certificate")
         return endpoint
 
@@ -441,5 +441,5 @@ def _refuse_too_many_secrets(new_secret: SealedSecret, older: Sequence[SealedSec
 
 
 def _log_entry(entry: JournalEntry) -> None:
-    shown = None if entry.endpoint_id is None else format_id(Prefix.ENDPOINT, entry.endpoint_id)
-    log.info(entry.action, endpoint_id=shown, actor=entry.actor, **entry.details)
+    public_id = None if entry.endpoint_id is None else format_id(Prefix.ENDPOINT, entry.endpoint_id)
+    log.info(entry.action, endpoint_id=public_id, actor=entry.actor, **entry.details)

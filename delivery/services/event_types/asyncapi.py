@@ -40,7 +40,10 @@ def build_asyncapi(types: Sequence[tuple[EventType, EventTypeVersion]], *, versi
             _CHANNEL: {
                 "address": None,  # every receiver has one of its own
                 "description": "An endpoint: a receiver's URL, which gets what its filter asks for.",
-                "messages": {one.name: {"$ref": f"#/components/messages/{one.name}"} for one, _ in types},
+                "messages": {
+                    event_type.name: {"$ref": f"#/components/messages/{event_type.name}"}
+                    for event_type, _ in types
+                },
             }
         },
         "operations": {
@@ -51,8 +54,10 @@ def build_asyncapi(types: Sequence[tuple[EventType, EventTypeVersion]], *, versi
             }
         },
         "components": {
-            "messages": {one.name: _build_message(one, newest) for one, newest in types},
-            "schemas": {one.name: _build_schema(one.name, newest) for one, newest in types},
+            "messages": {event_type.name: _build_message(event_type, newest) for event_type, newest in types},
+            "schemas": {
+                event_type.name: _build_schema(event_type.name, newest) for event_type, newest in types
+            },
         },
     }
 
@@ -67,10 +72,10 @@ def _build_schema(name: str, newest: EventTypeVersion) -> Document:
     return {"schemaFormat": _JSON_SCHEMA_2020_12, "schema": rebase_schema(schema, f"{_SCHEMAS}{name}/schema")}
 
 
-def _build_message(one: EventType, newest: EventTypeVersion) -> Document:
-    told: Document = {
-        "name": one.name,
-        "title": one.name,
+def _build_message(event_type: EventType, newest: EventTypeVersion) -> Document:
+    message: Document = {
+        "name": event_type.name,
+        "title": event_type.name,
         "contentType": "application/json",
         "headers": {
             "type": "object",
@@ -80,23 +85,25 @@ def _build_message(one: EventType, newest: EventTypeVersion) -> Document:
                 for name, (description, schema, _) in HEADERS.items()
             },
         },
-        "payload": _build_payload(one, newest),
+        "payload": _build_payload(event_type, newest),
     }
-    if build_description(one):
-        told["description"] = build_description(one)
+    if build_description(event_type):
+        message["description"] = build_description(event_type)
     examples = build_examples(newest)
     if examples:
         headers = {name: example for name, (_, _, example) in HEADERS.items()}
-        told["examples"] = [
+        message["examples"] = [
             {"name": f"example-{place}", "headers": headers, "payload": each}
             for place, each in enumerate(examples, 1)
         ]
-    return told
+    return message
 
 
-def _build_payload(one: EventType, newest: EventTypeVersion) -> Document:
+def _build_payload(event_type: EventType, newest: EventTypeVersion) -> Document:
     alike = is_draft_7_compatible(parse_schema(newest))
-    payload = build_body_schema(one.name, {"$ref": f"{_SCHEMAS}{one.name}{'' if alike else '/schema'}"})
-    if one.deprecated_at is not None:
+    payload = build_body_schema(
+        event_type.name, {"$ref": f"{_SCHEMAS}{event_type.name}{'' if alike else '/schema'}"}
+    )
+    if event_type.deprecated_at is not None:
         payload["deprecated"] = True
     return payload if alike else {"schemaFormat": _JSON_SCHEMA_2020_12, "schema": payload}

@@ -1,4 +1,4 @@
-"""What the documents of the catalogue share: the body around `data`, its headers, examples, words. Pure."""
+"""Shared parts of the catalogue's documents: body schema, headers, examples, descriptions. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Document = dict[str, Any]
 
 TITLE: Final = "Events"
 DESCRIPTION: Final = (
-    "What is sent to endpoints. Every delivery is signed as Standard Webhooks say: verify it before the body "
-    "is read, and drop what came before under the same `webhook-id`."
+    "Events that are sent to endpoints. Deliveries are signed as in Standard Webhooks: verify one before you "
+    "parse the body, and ignore deliveries whose `webhook-id` you have already processed."
 )
 _EXAMPLE_TIMESTAMP: Final = "2026-11-22T18:27:00.123Z"
 
@@ -34,7 +34,7 @@ HEADERS: Final[Mapping[str, tuple[str, Mapping[str, Any], Any]]] = {
         "1763836020",
     ),
     "webhook-signature": (
-        "One signature or more, over `{webhook-id}.{webhook-timestamp}.{body}`: `v1,` or `v1a,` and base64.",
+        "One or several signatures of `{webhook-id}.{webhook-timestamp}.{body}`: `v1,` or `v1a,` and base64.",
         {"type": "string", "minLength": 1},
         "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
     ),
@@ -59,7 +59,7 @@ def build_body_schema(name: str, data: Document) -> Document:
 
 
 def parse_schema(version: EventTypeVersion) -> Any:
-    """A version's schema; one that takes anything where it has none."""
+    """A version's schema; without one, a schema that accepts anything."""
     return {} if version.schema is None else json.loads(version.schema)
 
 
@@ -71,14 +71,18 @@ def build_examples(version: EventTypeVersion) -> list[Document]:
     ]
 
 
-def build_description(one: EventType) -> str:
-    """What people are told of a type."""
-    return "\n\n".join(part for part in (one.description, _describe_deprecation(one)) if part)
+def build_description(event_type: EventType) -> str:
+    """The description of a type, with its deprecation."""
+    return "\n\n".join(part for part in (event_type.description, _describe_deprecation(event_type)) if part)
 
 
-def _describe_deprecation(one: EventType) -> str:
-    if one.deprecated_at is None:
+def _describe_deprecation(event_type: EventType) -> str:
+    if event_type.deprecated_at is None:
         return ""
-    until = "" if one.deprecated_until is None else f" It comes until {format_utc(one.deprecated_until)}."
-    instead = "" if one.replaced_by is None else f" Use `{one.replaced_by}`."
-    return f"Deprecated since {format_utc(one.deprecated_at)}.{until}{instead}"
+    until = (
+        ""
+        if event_type.deprecated_until is None
+        else f" It is sent until {format_utc(event_type.deprecated_until)}."
+    )
+    instead = "" if event_type.replaced_by is None else f" Use `{event_type.replaced_by}`."
+    return f"Deprecated since {format_utc(event_type.deprecated_at)}.{until}{instead}"

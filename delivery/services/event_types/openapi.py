@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _PARAMETERS: Final = "#/components/parameters/"
 _SCHEMAS: Final = "#/components/schemas/"
 _RESPONSES: Final = {
-    "2XX": {"description": "It is had, and is not sent again."},
-    "410": {"description": "Nothing is to be sent here any more: the endpoint is disabled."},
-    "default": {"description": "It is tried again later, or has failed, by the endpoint's schedule."},
+    "2XX": {"description": "Delivered; it is not sent again."},
+    "410": {"description": "Gone: the endpoint is disabled."},
+    "default": {"description": "Retried by the endpoint's schedule, or failed after the last retry."},
 }
 
 
@@ -35,33 +35,36 @@ def build_openapi(types: Sequence[tuple[EventType, EventTypeVersion]], *, versio
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": str(version), "description": DESCRIPTION},
-        "webhooks": {one.name: {"post": _build_operation(one, newest)} for one, newest in types},
+        "webhooks": {
+            event_type.name: {"post": _build_operation(event_type, newest)} for event_type, newest in types
+        },
         "components": {
             "parameters": {name: _build_parameter(name) for name in HEADERS},
             "schemas": {
-                one.name: rebase_schema(parse_schema(newest), _SCHEMAS + one.name) for one, newest in types
+                event_type.name: rebase_schema(parse_schema(newest), _SCHEMAS + event_type.name)
+                for event_type, newest in types
             },
         },
     }
 
 
-def _build_operation(one: EventType, newest: EventTypeVersion) -> Document:
-    content: Document = {"schema": build_body_schema(one.name, {"$ref": _SCHEMAS + one.name})}
+def _build_operation(event_type: EventType, newest: EventTypeVersion) -> Document:
+    content: Document = {"schema": build_body_schema(event_type.name, {"$ref": _SCHEMAS + event_type.name})}
     examples = build_examples(newest)
     if examples:
         content["examples"] = {f"example-{place}": {"value": each} for place, each in enumerate(examples, 1)}
-    told: Document = {
-        "operationId": one.name,
-        "summary": one.name,
+    operation: Document = {
+        "operationId": event_type.name,
+        "summary": event_type.name,
         "parameters": [{"$ref": _PARAMETERS + name} for name in HEADERS],
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": _RESPONSES,
     }
-    if build_description(one):
-        told["description"] = build_description(one)
-    if one.deprecated_at is not None:
-        told["deprecated"] = True
-    return told
+    if build_description(event_type):
+        operation["description"] = build_description(event_type)
+    if event_type.deprecated_at is not None:
+        operation["deprecated"] = True
+    return operation
 
 
 def _build_parameter(name: str) -> Document:

@@ -60,13 +60,13 @@ class EventTypeService:
     async def read(self, name: str, *, version: int | None = None) -> EventTypeDetails:
         """Read a type, archived or not, with this version or the newest. Raises NotFound."""
         async with self._ledger.transaction() as tx:
-            one = await _read(tx, name)
-            number = one.version if version is None else version
-            found = await event_types.read_version(tx, name, number)
+            event_type = await _read(tx, name)
+            number = event_type.version if version is None else version
+            content = await event_types.read_version(tx, name, number)
             versions = await event_types.read_versions(tx, name, limit=_MAX_LISTED_VERSIONS)
-        if found is None:
+        if content is None:
             raise NotFound("version", f"{number} of {name}")
-        return EventTypeDetails(one, found, versions)
+        return EventTypeDetails(event_type, content, versions)
 
     async def read_example(self, name: str) -> bytes:
         """Read the JSON of a type's first example. Raises NotFound, and Conflict if it has none."""
@@ -103,29 +103,29 @@ class EventTypeService:
             last = None if before is None else await event_types.read_version(tx, name, before.version)
             if before is None and await event_types.count_types(tx) >= MAX_TYPES:
                 raise Conflict(f"The catalogue holds {MAX_TYPES:,} event types, and takes no more.")
-            same = last is not None and EventTypeDraft(last.schema, last.examples) == content
-            one = _apply_declaration(
+            is_same = last is not None and EventTypeDraft(last.schema, last.examples) == content
+            event_type = _apply_declaration(
                 before or EventType(name, "", VALIDATION_OFF, 0, now, now),
                 declaration,
                 content,
-                is_same_content=same,
+                is_same_content=is_same,
             )
-            one = replace(one, description=description)
+            event_type = replace(event_type, description=description)
             is_new = before is None or before.archived_at is not None
-            what = "event_type.created" if is_new else "event_type.changed"
-            if one == before:
+            action = "event_type.created" if is_new else "event_type.changed"
+            if event_type == before:
                 await tx.rollback()  # the lock must not count as a change of the catalogue
             else:
-                await event_types.write(tx, replace(one, changed_at=now))
-                if not same:
-                    made = EventTypeVersion(
-                        name, one.version, content.schema, content.examples, actor.name, now
+                await event_types.write(tx, replace(event_type, changed_at=now))
+                if not is_same:
+                    version = EventTypeVersion(
+                        name, event_type.version, content.schema, content.examples, actor.name, now
                     )
-                    await event_types.append_version(tx, made)
-                details = {"version": one.version, "validation": one.validation}
-                await journal.append(tx, [_build_entry(name, what, actor, now, reason, details)])
-        if one != before:
-            self._publish_change(what, name, actor)
+                    await event_types.append_version(tx, version)
+                details = {"version": event_type.version, "validation": event_type.validation}
+                await journal.append(tx, [_build_entry(name, action, actor, now, reason, details)])
+        if event_type != before:
+            self._publish_change(action, name, actor)
         return await self.read(name), is_new
 
     async def change(
@@ -169,10 +169,10 @@ class EventTypeService:
 
 
 async def _read(tx: Transaction, name: str) -> EventType:
-    found = await event_types.read(tx, name)
-    if found is None:
+    event_type = await event_types.read(tx, name)
+    if event_type is None:
         raise NotFound("event type", name)
-    return found
+    return event_type
 
 
 def _apply_declaration(
@@ -214,8 +214,8 @@ def _apply_changes(
     return changed
 
 
-def _read_field(one: EventType, field: str) -> object:
-    return one.deprecated_at is not None if field == "deprecated" else getattr(one, field)
+def _read_field(event_type: EventType, field: str) -> object:
+    return event_type.deprecated_at is not None if field == "deprecated" else getattr(event_type, field)
 
 
 def _build_entry(

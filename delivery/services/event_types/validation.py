@@ -87,8 +87,8 @@ def validate_content(schema: Any, examples: Sequence[Any]) -> EventTypeDraft:
     """Check a schema, and the examples against it; raises Invalid with the path of the violation."""
     validator = None if schema is None else _build_validator(schema)
     if len(examples) > MAX_EXAMPLES:
-        raise Invalid("examples", f"are {len(examples)}; at most {MAX_EXAMPLES} are kept")
-    texts = [_validate_example(place, one, validator) for place, one in enumerate(examples)]
+        raise Invalid("examples", f"are {len(examples)}; at most {MAX_EXAMPLES} are allowed")
+    texts = [_validate_example(place, example, validator) for place, example in enumerate(examples)]
     return EventTypeDraft(None if schema is None else encode_json(schema), f"[{','.join(texts)}]")
 
 
@@ -97,7 +97,7 @@ def validate_validation_mode(validation: str, *, schema: str | None) -> str:
     if validation not in VALIDATIONS:
         raise Invalid("validation", f"must be {' or '.join(VALIDATIONS)}")
     if validation == VALIDATION_REJECT and schema is None:
-        raise Invalid("validation", "needs a schema to hold events against")
+        raise Invalid("validation", "needs a schema")
     return validation
 
 
@@ -105,7 +105,7 @@ def validate_deprecation(deprecation: Deprecation, *, name: str, now: datetime) 
     """Check a deprecation; raises Invalid."""
     since = deprecation.since or now
     if deprecation.until is not None and deprecation.until < since:
-        raise Invalid("deprecated.until", "lies before the time from which on it is deprecated")
+        raise Invalid("deprecated.until", "is earlier than the deprecation")
     if deprecation.replaced_by is not None:
         with validating_field("deprecated.replaced_by"):
             check_event_type(deprecation.replaced_by)
@@ -132,10 +132,10 @@ def _validate_example(place: int, example: Any, validator: Validator | None) -> 
         text = encode_json(example)
         size = len(text.encode())
     except (ValueError, RecursionError):
-        raise Invalid(at, "is no JSON that can be kept") from None
+        raise Invalid(at, "is not JSON that can be stored") from None
     if size > MAX_EXAMPLE_BYTES:
-        raise Invalid(at, f"has {size:,} bytes; at most {MAX_EXAMPLE_BYTES:,} are kept")
+        raise Invalid(at, f"has {size:,} bytes; at most {MAX_EXAMPLE_BYTES:,} are allowed")
     fault = None if validator is None else validator.find_violation(text.encode())
     if fault is not None:
-        raise Invalid(fault.format_path(at), f"is not as the schema says: {fault.why}")
+        raise Invalid(fault.format_path(at), f"does not match the schema: {fault.why}")
     return text

@@ -65,10 +65,10 @@ class ExportService:
             cursor: attempts.AttemptCursor | None = attempts.AttemptCursor()
             while cursor is not None:
                 async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-                    found, cursor = await attempts.read_by_deliveries(
+                    batch, cursor = await attempts.read_by_deliveries(
                         tx, page, cursor, before=before, limit=self._batch_size
                     )
-                yield len(found), rows.encode_rows(export_format, columns, map(rows.build_attempt_row, found))
+                yield len(batch), rows.encode_rows(export_format, columns, map(rows.build_attempt_row, batch))
 
     def _limit_to_now(self, delivery_filter: DeliveryFilter) -> DeliveryFilter:
         now = self._clock()

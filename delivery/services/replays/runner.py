@@ -93,8 +93,8 @@ class ReplayRunner:
                     await self._recall_queued(tx, step, ItemState.WAITING)
                 case ReplayState.CANCELLING:
                     await self._recall_queued(tx, step, ItemState.CANCELLED)
-                    given = await recall_items.cancel_waiting(tx, replay_id, limit=CANCEL_BATCH_SIZE)
-                    step.move_items(ItemState.WAITING, ItemState.CANCELLED, given)
+                    cancelled = await recall_items.cancel_waiting(tx, replay_id, limit=CANCEL_BATCH_SIZE)
+                    step.move_items(ItemState.WAITING, ItemState.CANCELLED, cancelled)
                     if not any(step.counts.get(state) for state in replay.OPEN_ITEM_STATES):
                         step.state = ReplayState.CANCELLED
                 case _:
@@ -128,13 +128,13 @@ class ReplayRunner:
     async def _find_items(self, tx: Transaction, step: ReplayStep) -> None:
         page_request = PageRequest.from_cursor(FIND_BATCH_SIZE, step.cursor, oldest_first=True)
         tenant_id, selection = step.replay.tenant_id, step.replay.selection
-        found: list[tuple[UUID, EndpointId, EventId]]
+        rows: list[tuple[UUID, EndpointId, EventId]]
         if isinstance(selection, MissingEventFilter):
             events = await missing.read_page(
                 tx, tenant_id, selection, page_request, excluded_types=NEVER_MISSING
             )
-            found, last = (
-                [(one.id, selection.endpoint_id, one.id) for one in events.items],
+            rows, last = (
+                [(event.id, selection.endpoint_id, event.id) for event in events.items],
                 events.next_cursor,
             )
         else:
@@ -142,20 +142,23 @@ class ReplayRunner:
                 tx, tenant_id, selection, default_max_in_flight=self._default_max_in_flight
             )
             page = await search.read_page(tx, prepared, page_request)
-            found, last = [(one.id, one.endpoint_id, one.event_id) for one in page.items], page.next_cursor
-        step.move_items(None, ItemState.WAITING, await items.add_items(tx, step.replay.id, found))
+            rows, last = (
+                [(delivery.id, delivery.endpoint_id, delivery.event_id) for delivery in page.items],
+                page.next_cursor,
+            )
+        step.move_items(None, ItemState.WAITING, await items.add_items(tx, step.replay.id, rows))
         step.cursor = last or step.cursor
         step.selected = last is None
 
     async def _next_endpoints(self, tx: Transaction, step: ReplayStep) -> list[EndpointId]:
         """The next endpoints that have queued or waiting items."""
         after = step.after_endpoint or MIN_ID
-        found: set[EndpointId] = set()
+        endpoint_ids: set[EndpointId] = set()
         for state in (ItemState.QUEUED, ItemState.WAITING):
-            found.update(
+            endpoint_ids.update(
                 await items.find_endpoints(tx, step.replay.id, state, after=after, limit=ENDPOINTS_BATCH_SIZE)
             )
-        endpoints = sorted(found)[:ENDPOINTS_BATCH_SIZE]
+        endpoints = sorted(endpoint_ids)[:ENDPOINTS_BATCH_SIZE]
         step.after_endpoint = endpoints[-1] if len(endpoints) == ENDPOINTS_BATCH_SIZE else None
         return endpoints
 
@@ -176,31 +179,33 @@ class ReplayRunner:
         """Queue more deliveries of these endpoints; returns the endpoints of those queued."""
         if not step.counts.get(ItemState.WAITING) or not endpoints:
             return set()
-        turns = dict(zip(endpoints, await self._plan_turns(tx, step, endpoints), strict=True))
-        most = replay.compute_release_limit(
+        quotas = dict(zip(endpoints, await self._plan_turns(tx, step, endpoints), strict=True))
+        release_limit = replay.compute_release_limit(
             step.replay.rate, step.paced_at, step.now, limit=RELEASE_BATCH_SIZE
         )
-        takes = _share_out({e: turn.count for e, turn in turns.items() if turn.skip_reason is None}, most)
-        if most < sum(1 for turn in turns.values() if turn.count and turn.skip_reason is None):
+        counts = _share_out(
+            {e: quota.count for e, quota in quotas.items() if quota.skip_reason is None}, release_limit
+        )
+        if release_limit < sum(1 for quota in quotas.values() if quota.count and quota.skip_reason is None):
             # Not every endpoint got one; the others come first in the next step.
-            step.after_endpoint = max(takes, default=step.after_endpoint)
-        skipped = {e: turn for e, turn in turns.items() if turn.skip_reason is not None}
-        takes |= _share_out({e: turn.count for e, turn in skipped.items()}, RELEASE_BATCH_SIZE)
-        waiting = await release_items.lock_waiting(tx, step.replay.id, list(takes.items())) if takes else []
-        whys = {e: turn.skip_reason for e, turn in skipped.items() if turn.skip_reason is not None}
-        sent, sent_to = await self._apply_releases(tx, step, waiting, whys)
+            step.after_endpoint = max(counts, default=step.after_endpoint)
+        skipped = {e: quota for e, quota in quotas.items() if quota.skip_reason is not None}
+        counts |= _share_out({e: quota.count for e, quota in skipped.items()}, RELEASE_BATCH_SIZE)
+        waiting = await release_items.lock_waiting(tx, step.replay.id, list(counts.items())) if counts else []
+        skip_reasons = {e: quota.skip_reason for e, quota in skipped.items() if quota.skip_reason is not None}
+        sent, sent_to = await self._apply_releases(tx, step, waiting, skip_reasons)
         step.paced_at = replay.compute_paced_until(step.replay.rate, step.paced_at, step.now, released=sent)
         return sent_to
 
     async def _plan_turns(
         self, tx: Transaction, step: ReplayStep, endpoints: Sequence[EndpointId]
     ) -> list[ReleaseQuota]:
-        stand: dict[EndpointId, EndpointStatus] = await eligibility.load_statuses(tx, endpoints)
+        statuses: dict[EndpointId, EndpointStatus] = await eligibility.load_statuses(tx, endpoints)
         queued = await items.count_queued(tx, step.replay.id, endpoints)
         far_ahead = replay.is_far_ahead(step.counts.get(ItemState.QUEUED, 0), step.replay.per_second)
         return [
             replay.compute_release_quota(
-                stand.get(endpoint),
+                statuses.get(endpoint),
                 hold=step.replay.hold,
                 queued=queued.get(endpoint, 0),
                 far_ahead=far_ahead,
@@ -220,16 +225,16 @@ class ReplayRunner:
         reason = f"replayed by {format_id(Prefix.REPLAY, replay_id)}"
         by_release: dict[ReleaseAction, list[WaitingItem]] = defaultdict(list)
         skipped: list[tuple[UUID, str]] = []
-        for one in waiting:
-            release, why = replay.decide_release(
-                one.status, has_payload=one.has_content, was_owed=one.has_delivery
+        for item in waiting:
+            release, skip_reason = replay.decide_release(
+                item.status, has_payload=item.has_content, was_owed=item.has_delivery
             )
-            why = skip_reasons.get(one.endpoint_id, why)
-            if why is not None:
-                skipped.append((one.delivery_id, why))
+            skip_reason = skip_reasons.get(item.endpoint_id, skip_reason)
+            if skip_reason is not None:
+                skipped.append((item.delivery_id, skip_reason))
             else:
-                by_release[release].append(one)
-        made = await self._create_deliveries(tx, step, by_release[ReleaseAction.CREATE], skipped, reason)
+                by_release[release].append(item)
+        created = await self._create_deliveries(tx, step, by_release[ReleaseAction.CREATE], skipped, reason)
         reopened, advanced = by_release[ReleaseAction.REOPEN], by_release[ReleaseAction.ADVANCE]
         if reopened:
             await release_items.reopen_deliveries(tx, replay_id, _collect_ids(reopened), reason=reason)
@@ -243,9 +248,9 @@ class ReplayRunner:
         if skipped:
             await release_items.skip_items(tx, replay_id, skipped)
             step.move_items(ItemState.WAITING, ItemState.SKIPPED, len(skipped))
-        sent = [*made, *reopened, *advanced]
+        sent = [*created, *reopened, *advanced]
         step.move_items(ItemState.WAITING, ItemState.QUEUED, len(sent) + joined)
-        return len(sent), {one.endpoint_id for one in sent}
+        return len(sent), {item.endpoint_id for item in sent}
 
     async def _create_deliveries(
         self,
@@ -259,17 +264,17 @@ class ReplayRunner:
         if not waiting:
             return []
         endpoint_id = waiting[0].endpoint_id  # such a job has one endpoint
-        owed = await release_items.find_already_owed(tx, endpoint_id, [one.event_id for one in waiting])
-        skipped += [(one.delivery_id, "owed_meanwhile") for one in waiting if one.event_id in owed]
-        made = [one for one in waiting if one.event_id not in owed]
-        pairs = [(DeliveryId(new_id()), one.event_id) for one in made]
+        owed = await release_items.find_already_owed(tx, endpoint_id, [item.event_id for item in waiting])
+        skipped += [(item.delivery_id, "owed_meanwhile") for item in waiting if item.event_id in owed]
+        missing_items = [item for item in waiting if item.event_id not in owed]
+        pairs = [(DeliveryId(new_id()), item.event_id) for item in missing_items]
         await release_items.create_deliveries(tx, step.replay.id, endpoint_id, pairs, reason=reason)
-        return made
+        return missing_items
 
     async def _finish_step(self, tx: Transaction, step: ReplayStep, before: dict[ItemState, int]) -> None:
-        done = _count_done(step.counts) - _count_done(before)
-        took = step.now - step.replay.counted_at
-        per_second = replay.average_speed(step.replay.per_second, ended=done, elapsed=took)
+        ended = _count_done(step.counts) - _count_done(before)
+        elapsed = step.now - step.replay.counted_at
+        per_second = replay.average_speed(step.replay.per_second, ended=ended, elapsed=elapsed)
         pause = replay.compute_step_delay(
             step.state,
             step.counts,
@@ -296,13 +301,13 @@ def _build_finished_entry(step: ReplayStep) -> JournalEntry:
 
 
 def _share_out(needs: dict[EndpointId, int], limit: int) -> dict[EndpointId, int]:
-    takes = replay.share_evenly(list(needs.values()), limit)
-    return {endpoint: take for endpoint, take in zip(needs, takes, strict=True) if take}
+    counts = replay.share_evenly(list(needs.values()), limit)
+    return {endpoint: count for endpoint, count in zip(needs, counts, strict=True) if count}
 
 
 def _count_moves(step: ReplayStep, moved: Iterable[ItemStateChange]) -> None:
-    for one in moved:
-        step.move_items(one.before, one.after, one.count)
+    for change in moved:
+        step.move_items(change.before, change.after, change.count)
 
 
 def _count_done(counts: dict[ItemState, int]) -> int:
@@ -310,4 +315,4 @@ def _count_done(counts: dict[ItemState, int]) -> int:
 
 
 def _collect_ids(waiting: Sequence[WaitingItem]) -> list[DeliveryId]:
-    return [one.delivery_id for one in waiting]
+    return [item.delivery_id for item in waiting]

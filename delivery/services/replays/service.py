@@ -68,18 +68,18 @@ class ReplayService:
             new, named = await _resolve_selection(tx, tenant_id, new)
             if isinstance(new.selection, MissingEventFilter):
                 return await self._preview_missing(tx, tenant_id, new.selection, named)
-            asked = await search.prepare_search(
+            prepared = await search.prepare_search(
                 tx, tenant_id, new.selection, default_max_in_flight=self._default_max_in_flight
             )
-            counted = await count.count_deliveries(tx, asked, limit=count.MAX_COUNTED_BEFORE_ACTION)
-            examples = (await search.read_page(tx, asked, _EXAMPLES_PAGE)).items
-            ids = [*(one.id for one in named), *(one.endpoint_id for one in examples)]
+            result = await count.count_deliveries(tx, prepared, limit=count.MAX_COUNTED_BEFORE_ACTION)
+            examples = (await search.read_page(tx, prepared, _EXAMPLES_PAGE)).items
+            ids = [*(row.id for row in named), *(row.endpoint_id for row in examples)]
             return ReplayPreview(
-                count=counted.count,
-                exact=counted.exact,
-                by_status=counted.by_status,
-                oldest=None if counted.oldest is None else extract_id_time(counted.oldest),
-                newest=None if counted.newest is None else extract_id_time(counted.newest),
+                count=result.count,
+                exact=result.exact,
+                by_status=result.by_status,
+                oldest=None if result.oldest is None else extract_id_time(result.oldest),
+                newest=None if result.newest is None else extract_id_time(result.newest),
                 deliveries=examples,
                 events=(),
                 endpoints=await self._load_holds(tx, tenant_id, ids),
@@ -111,8 +111,8 @@ class ReplayService:
                 finished_at=None,
             )
             await jobs.insert(tx, replay)
-            wanted = {"selection": new.selection.to_document(), "rate": new.rate, "hold": new.hold}
-            await journal.append(tx, [_build_entry(replay, "created", actor, new.reason, now, **wanted)])
+            details = {"selection": new.selection.to_document(), "rate": new.rate, "hold": new.hold}
+            await journal.append(tx, [_build_entry(replay, "created", actor, new.reason, now, **details)])
         log.info("replay.created", replay_id=format_id(Prefix.REPLAY, replay.id), actor=actor.name)
         return replay
 
@@ -192,36 +192,38 @@ class ReplayService:
         selection: MissingEventFilter,
         named_endpoints: list[Endpoint],
     ) -> ReplayPreview:
-        found: list[MissingEvent] = []
+        found_events: list[MissingEvent] = []
         last: UUID | None = MIN_ID
         for _ in range(_MAX_PAGES):
-            cut = PageRequest.from_cursor(_EVENTS_BATCH_SIZE, last, oldest_first=True)
-            page = await missing.read_page(tx, tenant_id, selection, cut, excluded_types=NEVER_MISSING)
-            found += page.items
+            page_request = PageRequest.from_cursor(_EVENTS_BATCH_SIZE, last, oldest_first=True)
+            page = await missing.read_page(
+                tx, tenant_id, selection, page_request, excluded_types=NEVER_MISSING
+            )
+            found_events += page.items
             last = page.next_cursor
             if last is None:
                 break
         return ReplayPreview(
-            count=len(found),
+            count=len(found_events),
             exact=last is None,
             by_status={},
-            oldest=found[0].created_at if found else None,
-            newest=found[-1].created_at if found else None,
+            oldest=found_events[0].created_at if found_events else None,
+            newest=found_events[-1].created_at if found_events else None,
             deliveries=(),
-            events=tuple(found[:MAX_EXAMPLES]),
-            endpoints=await self._load_holds(tx, tenant_id, [one.id for one in named_endpoints]),
+            events=tuple(found_events[:MAX_EXAMPLES]),
+            endpoints=await self._load_holds(tx, tenant_id, [endpoint.id for endpoint in named_endpoints]),
         )
 
     async def _load_holds(
         self, tx: Transaction, tenant_id: TenantId, ids: Iterable[EndpointId]
     ) -> tuple[tuple[Endpoint, ActiveHold | None], ...]:
         distinct = list(dict.fromkeys(ids))
-        stand = await eligibility.load_statuses(tx, distinct)
-        read = [await endpoints.read(tx, tenant_id, id_) for id_ in distinct]
+        statuses = await eligibility.load_statuses(tx, distinct)
+        rows = [await endpoints.read(tx, tenant_id, id_) for id_ in distinct]
         return tuple(
-            (one, find_hold(stand[one.id], default_in_flight=self._default_max_in_flight))
-            for one in read
-            if one is not None
+            (endpoint, find_hold(statuses[endpoint.id], default_in_flight=self._default_max_in_flight))
+            for endpoint in rows
+            if endpoint is not None
         )
 
 

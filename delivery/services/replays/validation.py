@@ -80,5 +80,5 @@ def validate_replay(new: NewReplay, *, operator: bool, now: datetime) -> NewRepl
 def build_recovery(endpoint_id: EndpointId, since: datetime, *, reason: str | None, hold: bool) -> NewReplay:
     """A job that recovers an endpoint from an outage: all that failed or is pending since then."""
     statuses = (DeliveryStatus.FAILED, DeliveryStatus.PENDING)
-    wanted = DeliveryFilter(endpoints=(endpoint_id,), statuses=statuses, since=since)
-    return NewReplay(wanted, reason or f"recovery since {format_utc(since)}", hold=hold)
+    selection = DeliveryFilter(endpoints=(endpoint_id,), statuses=statuses, since=since)
+    return NewReplay(selection, reason or f"recovery since {format_utc(since)}", hold=hold)

@@ -115,22 +115,24 @@ def build_series(
 ) -> Series:
     """Sum counts up to the points of a time range; counts outside of it are left out."""
     first = compute_first_point(time_range, now=now)
-    into: list[list[IntervalCounts]] = [[] for _ in range(time_range.point_count)]
-    for one in counts:
-        place = (one.at - first) // time_range.interval
-        if 0 <= place < time_range.point_count:
-            into[place].append(one)
-    summed = [_sum_counts(some) for some in into]
+    groups: list[list[IntervalCounts]] = [[] for _ in range(time_range.point_count)]
+    for counts_ in counts:
+        index = (counts_.at - first) // time_range.interval
+        if 0 <= index < time_range.point_count:
+            groups[index].append(counts_)
+    summed = [_sum_counts(group) for group in groups]
     points = tuple(
-        _build_point(first + time_range.interval * place, *each) for place, each in enumerate(summed)
+        _build_point(first + time_range.interval * index, *each) for index, each in enumerate(summed)
     )
     outcomes, slots = zip(*summed, strict=True)
-    whole = _build_point(first, merge_counts(outcomes), merge_counts(slots))
-    return Series(time_range, points, whole, as_of)
+    total = _build_point(first, merge_counts(outcomes), merge_counts(slots))
+    return Series(time_range, points, total, as_of)
 
 
 def _sum_counts(counts: Sequence[IntervalCounts]) -> tuple[dict[str, int], dict[int, int]]:
-    return merge_counts(one.outcomes for one in counts), merge_counts(one.latencies for one in counts)
+    return merge_counts(interval.outcomes for interval in counts), merge_counts(
+        interval.latencies for interval in counts
+    )
 
 
 def _build_point(at: datetime, outcomes: Mapping[str, int], slots: Mapping[int, int]) -> Point:

@@ -103,16 +103,16 @@ class StatsService:
         now = self._clock()
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await force_custom_plan(tx)
-            when = StatsRange(
+            stats_range = StatsRange(
                 compute_first_point(time_range, now=now), now + time_range.interval, time_range.interval
             )
             # One more proves that there are more.
-            counted = await rollup.read_by_endpoint(
-                tx, tenant_id, endpoint_id, when, limit=MAX_ENDPOINT_ATTEMPTS + 1
+            rows = await rollup.read_by_endpoint(
+                tx, tenant_id, endpoint_id, stats_range, limit=MAX_ENDPOINT_ATTEMPTS + 1
             )
-        whole = sum(sum(one.outcomes.values()) for one in counted)
-        told = build_series(time_range, map(_to_interval_counts, counted), now=now, as_of=now)
-        return replace(told, sampled=whole > MAX_ENDPOINT_ATTEMPTS)
+        total = sum(sum(row.outcomes.values()) for row in rows)
+        series = build_series(time_range, map(_to_interval_counts, rows), now=now, as_of=now)
+        return replace(series, sampled=total > MAX_ENDPOINT_ATTEMPTS)
 
     async def load_recent_results(
         self, tenant_id: TenantId | None, endpoint_ids: Sequence[EndpointId]
@@ -137,11 +137,11 @@ class StatsService:
             await force_custom_plan(tx)
             queued, started = await live.count_claimed(tx, tenant_id)
             waiting = await live.count_waiting(tx, tenant_id)
-            troubled = await live.find_unhealthy_endpoints(tx, tenant_id, limit=MAX_UNHEALTHY + 1)
-            shown = troubled[:MAX_UNHEALTHY]
-            held = await self._load_held(tx, tenant_id, first_ids=[one.id for one in shown])
+            found = await live.find_unhealthy_endpoints(tx, tenant_id, limit=MAX_UNHEALTHY + 1)
+            unhealthy_endpoints = found[:MAX_UNHEALTHY]
+            held = await self._load_held(tx, tenant_id, first_ids=[each.id for each in unhealthy_endpoints])
             open_ = await live.find_open_replays(tx, tenant_id, limit=MAX_REPLAYS)
-            read = [await jobs.read(tx, whose, id_) for whose, id_ in open_]
+            replays = [await jobs.read(tx, owner_id, id_) for owner_id, id_ in open_]
             return LiveStats(
                 at=self._clock(),
                 queued=queued,
@@ -151,54 +151,58 @@ class StatsService:
                 oldest=await live.find_oldest_due(tx, tenant_id),
                 held=held.by_hold,
                 held_bounded=held.bounded,
-                unhealthy=shown,
-                held_by_endpoint={one.id: held.by_endpoint.get(one.id, 0) for one in shown},
-                has_more_unhealthy=len(troubled) > MAX_UNHEALTHY,
-                replays=[one for one in read if one is not None],
+                unhealthy=unhealthy_endpoints,
+                held_by_endpoint={each.id: held.by_endpoint.get(each.id, 0) for each in unhealthy_endpoints},
+                has_more_unhealthy=len(found) > MAX_UNHEALTHY,
+                replays=[each for each in replays if each is not None],
             )
 
     async def _load_held(
         self, tx: Transaction, tenant_id: TenantId | None, *, first_ids: list[EndpointId]
     ) -> _HeldCounts:
         """Count held deliveries by hold and endpoint, these endpoints first."""
-        some = await eligibility.find_maybe_held(tx, tenant_id, _REPORTED_HOLDS, limit=MAX_ENDPOINTS)
-        ids = list(dict.fromkeys([*first_ids, *some]))
-        known = await eligibility.load_statuses(tx, ids)
+        maybe_held = await eligibility.find_maybe_held(tx, tenant_id, _REPORTED_HOLDS, limit=MAX_ENDPOINTS)
+        ids = list(dict.fromkeys([*first_ids, *maybe_held]))
+        statuses = await eligibility.load_statuses(tx, ids)
         holds = {
-            id_: find_hold(known[id_], default_in_flight=self._default_max_in_flight)
+            id_: find_hold(statuses[id_], default_in_flight=self._default_max_in_flight)
             for id_ in ids
-            if id_ in known
+            if id_ in statuses
         }
         held_by = {
             id_: hold.by for id_, hold in holds.items() if hold is not None and hold.by in _REPORTED_HOLDS
         }
         due = await live.count_due(tx, held_by, limit_per_endpoint=MAX_DUE_PER_ENDPOINT, limit=MAX_COUNTED)
-        by: dict[Hold, int] = {}
+        by_hold: dict[Hold, int] = {}
         for id_, count in due.items():
-            by[held_by[id_]] = by.get(held_by[id_], 0) + count
-        cut = len(some) == MAX_ENDPOINTS or sum(due.values()) == MAX_COUNTED
-        return _HeldCounts(by, due, cut or any(count == MAX_DUE_PER_ENDPOINT for count in due.values()))
+            by_hold[held_by[id_]] = by_hold.get(held_by[id_], 0) + count
+        is_truncated = len(maybe_held) == MAX_ENDPOINTS or sum(due.values()) == MAX_COUNTED
+        return _HeldCounts(
+            by_hold, due, is_truncated or any(count == MAX_DUE_PER_ENDPOINT for count in due.values())
+        )
 
 
 async def _load_counts(
     tx: Transaction, tenant_id: TenantId | None, first: datetime, *, time_range: TimeRange, now: datetime
 ) -> tuple[list[StatsRow], datetime]:
     """The counts since a moment, and until when they are complete."""
-    at = await rollup.read_progress(tx)
-    if at is None:
-        rolled, seen = [], first
+    progress = await rollup.read_progress(tx)
+    if progress is None:
+        rolled, complete_until = [], first
     elif time_range is TimeRange.WEEK:
-        rolled = await rollup.read(tx, tenant_id, first, at.summed_until, width=HOUR_SECONDS)
-        since = max(first, at.summed_until)
-        rolled += await rollup.read(tx, tenant_id, since, at.seen_until, width=MINUTE_SECONDS)
-        seen = at.seen_until
+        rolled = await rollup.read(tx, tenant_id, first, progress.summed_until, width=HOUR_SECONDS)
+        since = max(first, progress.summed_until)
+        rolled += await rollup.read(tx, tenant_id, since, progress.seen_until, width=MINUTE_SECONDS)
+        complete_until = progress.seen_until
     else:
-        rolled = await rollup.read(tx, tenant_id, first, at.seen_until, width=MINUTE_SECONDS)
-        seen = at.seen_until
-    seen = max(seen, first)
-    tail = await rollup.read_unrolled(tx, tenant_id, seen, now + timedelta(minutes=1), limit=MAX_SCANNED_ROWS)
-    return (rolled, seen) if tail is None else (rolled + tail, now)
+        rolled = await rollup.read(tx, tenant_id, first, progress.seen_until, width=MINUTE_SECONDS)
+        complete_until = progress.seen_until
+    complete_until = max(complete_until, first)
+    tail = await rollup.read_unrolled(
+        tx, tenant_id, complete_until, now + timedelta(minutes=1), limit=MAX_SCANNED_ROWS
+    )
+    return (rolled, complete_until) if tail is None else (rolled + tail, now)
 
 
-def _to_interval_counts(one: StatsRow) -> IntervalCounts:
-    return IntervalCounts(one.at, one.outcomes, one.latencies)
+def _to_interval_counts(row: StatsRow) -> IntervalCounts:
+    return IntervalCounts(row.at, row.outcomes, row.latencies)

@@ -1,1 +1,1 @@
-"""Why a delivery is where it is, and why an event went where it went: told from what the ledger keeps."""
+"""Explains why a delivery has its status, and which endpoints an event was delivered to."""

@@ -33,43 +33,43 @@ def build_attempt_steps(history: DeliveryHistory) -> Iterator[TimelineEntry]:
     if progress is not None and progress.claimed_at is not None:
         number = history.delivery.attempts + 1
         due = _find_due_time(history, previous, number, progress.claimed_at)
-        more = {"worker": progress.worker, "started_at": progress.started_at}
-        yield _build_claimed_step(number, progress.claimed_at, due, more)
+        details = {"worker": progress.worker, "started_at": progress.started_at}
+        yield _build_claimed_step(number, progress.claimed_at, due, details)
 
 
 def _build_steps(attempt: Attempt, due: datetime | None) -> Iterator[TimelineEntry]:
     if attempt.claimed_at is not None:
         yield _build_claimed_step(attempt.number, attempt.claimed_at, due, {})
-    which = {"attempt_id": format_id(Prefix.ATTEMPT, attempt.id), "number": attempt.number}
-    took = attempt.timings.total
+    ids = {"attempt_id": format_id(Prefix.ATTEMPT, attempt.id), "number": attempt.number}
+    elapsed = attempt.timings.total
     yield TimelineEntry(
         attempt.started_at,
         TimelineEntryKind.ATTEMPTED,
         _describe_attempt(attempt),
         {
-            **which,
+            **ids,
             "worker": attempt.worker,
             "url": attempt.url,
             "address": attempt.address,
             "status": attempt.status,
-            "took_ms": to_milliseconds(took),
+            "took_ms": to_milliseconds(elapsed),
         },
     )
-    ended = attempt.started_at + (took or _ZERO)
-    came_to = {**which, "outcome": attempt.outcome, "detail": attempt.detail, "status": attempt.status}
-    well = attempt.outcome == _DELIVERED
+    ended_at = attempt.started_at + (elapsed or _ZERO)
+    result = {**ids, "outcome": attempt.outcome, "detail": attempt.detail, "status": attempt.status}
+    succeeded = attempt.outcome == _DELIVERED
     yield TimelineEntry(
-        ended,
-        TimelineEntryKind.SUCCEEDED if well else TimelineEntryKind.FAILED,
+        ended_at,
+        TimelineEntryKind.SUCCEEDED if succeeded else TimelineEntryKind.FAILED,
         format_sentence(attempt.detail),
-        came_to,
+        result,
     )
-    decided = {**which, "decision": attempt.decision, "reason": attempt.reason}
+    decision = {**ids, "decision": attempt.decision, "reason": attempt.reason}
     yield TimelineEntry(
-        ended,
+        ended_at,
         TimelineEntryKind.DECIDED,
         _describe_decision(attempt),
-        {**decided, "next_due_at": attempt.next_due_at},
+        {**decision, "next_due_at": attempt.next_due_at},
     )
 
 
@@ -78,11 +78,11 @@ def _build_claimed_step(
 ) -> TimelineEntry:
     # The clocks of two machines may differ by more than the wait.
     waited = None if due is None else max(_ZERO, at - due)
-    told = f"Taken up for attempt {number}" + (
+    sentence = f"Claimed for attempt {number}" + (
         "" if waited is None else f", {format_duration(waited)} after it was due"
     )
     details = {"number": number, "due_at": due, "waited_ms": to_milliseconds(waited), **extra}
-    return TimelineEntry(at, TimelineEntryKind.CLAIMED, format_sentence(told), details)
+    return TimelineEntry(at, TimelineEntryKind.CLAIMED, format_sentence(sentence), details)
 
 
 def _find_due_time(
@@ -92,9 +92,9 @@ def _find_due_time(
     if claimed_at is None:
         return None
     after = history.delivery.created_at if previous is None else previous.started_at
-    known = [due] if (due := _find_planned_time(history, previous, number)) is not None else []
-    known += [one.at for one in history.replay_requests if after < one.at <= claimed_at]
-    return min(known, default=None)
+    times = [due] if (due := _find_planned_time(history, previous, number)) is not None else []
+    times += [request.at for request in history.replay_requests if after < request.at <= claimed_at]
+    return min(times, default=None)
 
 
 def _find_planned_time(history: DeliveryHistory, previous: Attempt | None, number: int) -> datetime | None:
@@ -105,7 +105,7 @@ def _find_planned_time(history: DeliveryHistory, previous: Attempt | None, numbe
 
 
 def _describe_attempt(attempt: Attempt) -> str:
-    to = f"{attempt.url} ({attempt.address})" if attempt.address else f"{attempt.url} (nothing was dialled)"
+    to = f"{attempt.url} ({attempt.address})" if attempt.address else f"{attempt.url} (no connection)"
     took = "" if attempt.timings.total is None else f"; it took {format_duration(attempt.timings.total)}"
     return f"Attempt {attempt.number} by worker {attempt.worker} to {to}{took}."
 

@@ -63,55 +63,60 @@ class DeliveryTimeline:
 
 def build_delivery_timeline(history: DeliveryHistory) -> DeliveryTimeline:
     """Build the timeline of a delivery."""
-    delivery, made = history.delivery, history.delivery.created_at
-    on = [_build_endpoint_step(entry) for entry in find_active_holds(history.entries_before, at=made)]
+    delivery, created_at = history.delivery, history.delivery.created_at
+    before = [
+        _build_endpoint_step(entry) for entry in find_active_holds(history.entries_before, at=created_at)
+    ]
     from_rows = list(_build_unjournaled_steps(history))
-    on += [step for step in from_rows if step.at < made]
-    on.sort(key=lambda step: step.at)
+    before += [step for step in from_rows if step.at < created_at]
+    before.sort(key=lambda step: step.at)
     later = [
         *build_attempt_steps(history),
         *(_build_endpoint_step(entry) for entry in history.entries_since),
-        *(step for step in from_rows if step.at >= made),
+        *(step for step in from_rows if step.at >= created_at),
         *(_build_request_step(entry) for entry in history.replay_requests),
     ]
     # Later entries sort after the first ones even where the clocks of two machines differ a little.
-    later.sort(key=lambda step: max(step.at, made))
-    steps = (*on, *_build_first_steps(delivery), *later, *_build_finished_step(delivery))
+    later.sort(key=lambda step: max(step.at, created_at))
+    steps = (*before, *_build_first_steps(delivery), *later, *_build_finished_step(delivery))
     return DeliveryTimeline(delivery, history.url, explain_status(history), steps, history.left_out)
 
 
 def _build_first_steps(delivery: Delivery) -> Iterator[TimelineEntry]:
-    of_event = {"event_id": format_id(Prefix.EVENT, delivery.event_id), "event_type": delivery.event_type}
-    accepted = f"The event {of_event['event_id']} of type {delivery.event_type} was accepted."
-    yield TimelineEntry(delivery.created_at, TimelineEntryKind.ACCEPTED, accepted, of_event)
+    event_details = {
+        "event_id": format_id(Prefix.EVENT, delivery.event_id),
+        "event_type": delivery.event_type,
+    }
+    accepted = f"The event {event_details['event_id']} of type {delivery.event_type} was accepted."
+    yield TimelineEntry(delivery.created_at, TimelineEntryKind.ACCEPTED, accepted, event_details)
     to_endpoint = {"endpoint_id": format_id(Prefix.ENDPOINT, delivery.endpoint_id)}
-    told = f"It is owed to the endpoint {to_endpoint['endpoint_id']}, {describe_match(delivery)}."
+    sentence = f"It is owed to the endpoint {to_endpoint['endpoint_id']}, {describe_match(delivery)}."
     details = {**to_endpoint, "pattern": delivery.matched_by}
     if delivery.condition_failed is not None:
         details["condition_failed"] = delivery.condition_failed
-    yield TimelineEntry(delivery.created_at, TimelineEntryKind.MATCHED, told, details)
+    yield TimelineEntry(delivery.created_at, TimelineEntryKind.MATCHED, sentence, details)
 
 
 def describe_match(delivery: Delivery) -> str:
     """Why the delivery was created, as a clause after `it is owed to the endpoint`."""
     if delivery.matched_by is not None:
-        asked_for = f"whose filter asks for {delivery.matched_by}"
+        asked_for = f"whose filter includes {delivery.matched_by}"
         return asked_for + describe_condition_failure(delivery)
     if delivery.event_type == TEST_TYPE:
-        return "to which it was sent by name"
-    return "to which it was sent by name or before patterns were kept"
+        return "to which it was sent directly"
+    return "to which it was sent directly, or before patterns were stored"
 
 
 def _build_unjournaled_steps(history: DeliveryHistory) -> Iterator[TimelineEntry]:
     """Yield present holds that have no journal entry, from the endpoint's own rows."""
-    situation = history.endpoint_status
-    if situation is None or history.delivery.finished_at is not None:
+    status = history.endpoint_status
+    if status is None or history.delivery.finished_at is not None:
         return
-    for step, words in (
-        (_build_state_step(situation), _STATE_KINDS),
-        (_build_breaker_step(situation), _BREAKER_KINDS),
+    for step, kinds in (
+        (_build_state_step(status), _STATE_KINDS),
+        (_build_breaker_step(status), _BREAKER_KINDS),
     ):
-        if step is not None and not _is_journaled(step, history, words):
+        if step is not None and not _is_journaled(step, history, kinds):
             yield step
 
 
@@ -119,21 +124,23 @@ def _is_journaled(
     step: TimelineEntry, history: DeliveryHistory, kinds: Collection[TimelineEntryKind]
 ) -> bool:
     """Whether the journal's last entry of these kinds began this hold."""
-    told = [
+    journaled = [
         TimelineEntryKind.parse(entry.action) for entry in (*history.entries_before, *history.entries_since)
     ]
-    last = next((what for what in reversed(told) if what in kinds), None)
+    last = next((kind for kind in reversed(journaled) if kind in kinds), None)
     return last is step.kind or last is TimelineEntryKind.BREAKER_STAYED_OPEN
 
 
 def _build_state_step(status: EndpointStatus) -> TimelineEntry | None:
     if status.state is EndpointState.ACTIVE:
         return None
-    what = TimelineEntryKind.PAUSED if status.state is EndpointState.PAUSED else TimelineEntryKind.DISABLED
+    kind = TimelineEntryKind.PAUSED if status.state is EndpointState.PAUSED else TimelineEntryKind.DISABLED
     by = f" by {format_actor(status.state_actor)}" if status.state_actor else ""
-    told = format_sentence(f"The endpoint was {status.state}{by}{format_state_reason(status.state_reason)}")
+    sentence = format_sentence(
+        f"The endpoint was {status.state}{by}{format_state_reason(status.state_reason)}"
+    )
     details = {"actor": status.state_actor, "reason": status.state_reason}
-    return TimelineEntry(status.state_changed_at, what, told, details)
+    return TimelineEntry(status.state_changed_at, kind, sentence, details)
 
 
 def _build_breaker_step(status: EndpointStatus) -> TimelineEntry | None:
@@ -141,31 +148,36 @@ def _build_breaker_step(status: EndpointStatus) -> TimelineEntry | None:
         return None
     breaker = status.health.breaker
     probe = (
-        "" if breaker.probe_at is None else f"; the next probe may go out at {format_utc(breaker.probe_at)}"
+        "" if breaker.probe_at is None else f"; the next probe may be sent at {format_utc(breaker.probe_at)}"
     )
-    told = f"The endpoint's circuit breaker opened{probe}."
+    sentence = f"The endpoint's circuit breaker opened{probe}."
     return TimelineEntry(
-        breaker.since, TimelineEntryKind.BREAKER_OPENED, told, {"probe_at": breaker.probe_at}
+        breaker.since, TimelineEntryKind.BREAKER_OPENED, sentence, {"probe_at": breaker.probe_at}
     )
 
 
 def _build_endpoint_step(entry: JournalEntry) -> TimelineEntry:
     details = {"actor": entry.actor, "reason": entry.reason, **entry.details}
-    what = TimelineEntryKind.parse(entry.action)
-    more = {"entry": entry.action} if what is TimelineEntryKind.OTHER else {}
-    return TimelineEntry(entry.at, what, describe_entry(entry), {**details, **more})
+    kind = TimelineEntryKind.parse(entry.action)
+    extra = {"entry": entry.action} if kind is TimelineEntryKind.OTHER else {}
+    return TimelineEntry(entry.at, kind, describe_entry(entry), {**details, **extra})
 
 
 def _build_request_step(entry: JournalEntry) -> TimelineEntry:
-    what = TimelineEntryKind.parse(entry.action)
-    if what not in {TimelineEntryKind.RETRIED, TimelineEntryKind.REPLAYED}:
+    kind = TimelineEntryKind.parse(entry.action)
+    if kind not in {TimelineEntryKind.RETRIED, TimelineEntryKind.REPLAYED}:
         return _build_endpoint_step(entry)
-    was = str(entry.details.get("was", "")).replace("_", " ")
+    previous = str(entry.details.get("was", "")).replace("_", " ")
     because = f", because: {entry.reason}" if entry.reason else ""
     job = f", with {entry.details['replay_id']}" if "replay_id" in entry.details else ""
-    told = f"Replayed by {format_actor(entry.actor)}{job}{because}" + (f"; it was {was}" if was else "")
+    sentence = f"Replayed by {format_actor(entry.actor)}{job}{because}" + (
+        f"; it was {previous}" if previous else ""
+    )
     return TimelineEntry(
-        entry.at, what, format_sentence(told), {"actor": entry.actor, "reason": entry.reason, **entry.details}
+        entry.at,
+        kind,
+        format_sentence(sentence),
+        {"actor": entry.actor, "reason": entry.reason, **entry.details},
     )
 
 
@@ -173,6 +185,6 @@ def _build_finished_step(delivery: Delivery) -> Iterator[TimelineEntry]:
     if delivery.finished_at is None:
         return
     reason = delivery.reason
-    told = f"{delivery.status.capitalize()}" + ("" if reason is None else f": {describe_reason(reason)}")
+    sentence = f"{delivery.status.capitalize()}" + ("" if reason is None else f": {describe_reason(reason)}")
     details = {"status": delivery.status, "reason": reason}
-    yield TimelineEntry(delivery.finished_at, TimelineEntryKind.FINISHED, format_sentence(told), details)
+    yield TimelineEntry(delivery.finished_at, TimelineEntryKind.FINISHED, format_sentence(sentence), details)

@@ -93,27 +93,27 @@ class EventArrival:
 
 def build_event_timeline(arrival: EventArrival) -> EventTimeline:
     """Build the timeline of an event."""
-    fates = [_build_owed_fate(delivery, known, arrival) for delivery, known in arrival.owed]
-    answers = None if arrival.body is None else ConditionEvaluator(extract_data(arrival.body))
-    passed_over = [_build_passed_over_fate(known, arrival, answers) for known in arrival.others]
+    fates = [_build_owed_fate(delivery, endpoint, arrival) for delivery, endpoint in arrival.owed]
+    evaluator = None if arrival.body is None else ConditionEvaluator(extract_data(arrival.body))
+    passed_over = [_build_passed_over_fate(endpoint, arrival, evaluator) for endpoint in arrival.others]
     fates += passed_over
-    told = _summarize(arrival, passed_over)
-    return EventTimeline(arrival.event, told, tuple(fates), arrival.made_later, arrival.left_out)
+    summary = _summarize(arrival, passed_over)
+    return EventTimeline(arrival.event, summary, tuple(fates), arrival.made_later, arrival.left_out)
 
 
 def reconstruct_subscription(
     endpoint: TracedEndpoint, changes: Sequence[SubscriptionChange], *, at: datetime
 ) -> Subscription:
     """An endpoint's subscription at a moment: each part as before its first later change, or as it is now."""
-    was = {
+    previous = {
         change.part: change.previous
         for change in sorted(changes, key=lambda change: change.at, reverse=True)
         if change.at > at
     }
     return Subscription(
-        _as_names(was.get("filter", endpoint.filter)),
-        _as_names(was.get("channels", endpoint.channels)),
-        _as_text(was.get("condition", endpoint.condition)),
+        _as_names(previous.get("filter", endpoint.filter)),
+        _as_names(previous.get("channels", endpoint.channels)),
+        _as_text(previous.get("condition", endpoint.condition)),
     )
 
 
@@ -126,52 +126,60 @@ def _as_text(value: tuple[str, ...] | str | None) -> str | None:
 
 
 def _build_owed_fate(delivery: Delivery, endpoint: TracedEndpoint, arrival: EventArrival) -> EventFate:
-    shown = format_id(Prefix.DELIVERY, delivery.id)
-    stands = f"{shown} is {delivery.status.replace('_', ' ')}"
+    public_id = format_id(Prefix.DELIVERY, delivery.id)
+    status = f"{public_id} is {delivery.status.replace('_', ' ')}"
     if delivery.matched_by is None and delivery.event_type == TEST_TYPE:
-        verdict, told = MatchVerdict.NAMED, f"Sent to it by name, whatever its filter says: {stands}."
+        verdict, sentence = MatchVerdict.NAMED, f"Sent to it directly, regardless of its filter: {status}."
     elif delivery.matched_by is None:
-        verdict, told = MatchVerdict.MATCHED, f"Sent to it by name, or before patterns were kept: {stands}."
-    else:
-        verdict, told = (
+        verdict, sentence = (
             MatchVerdict.MATCHED,
-            f"Its filter asks for {delivery.matched_by}{describe_condition_failure(delivery)}: {stands}.",
+            f"Sent to it directly, or before patterns were stored: {status}.",
         )
-    return _build_fate(endpoint, arrival, verdict, told, delivery)
+    else:
+        verdict, sentence = (
+            MatchVerdict.MATCHED,
+            f"Its filter includes {delivery.matched_by}{describe_condition_failure(delivery)}: {status}.",
+        )
+    return _build_fate(endpoint, arrival, verdict, sentence, delivery)
 
 
 def _build_passed_over_fate(
-    endpoint: TracedEndpoint, arrival: EventArrival, answers: ConditionEvaluator | None
+    endpoint: TracedEndpoint, arrival: EventArrival, evaluator: ConditionEvaluator | None
 ) -> EventFate:
-    event, wanted = arrival.event, _subscription_at_arrival(endpoint, arrival)
-    verdict = _decide_verdict(endpoint, arrival, match_event(wanted, event.type, event.channels, answers))
-    as_now = wanted == Subscription(endpoint.filter, endpoint.channels, endpoint.condition)
-    asks = "asks" if as_now else "asked then"
+    event, subscription = arrival.event, _subscription_at_arrival(endpoint, arrival)
+    verdict = _decide_verdict(
+        endpoint, arrival, match_event(subscription, event.type, event.channels, evaluator)
+    )
+    is_current = subscription == Subscription(endpoint.filter, endpoint.channels, endpoint.condition)
     match verdict:
         case MatchVerdict.NOT_NAMED:
-            told = "It was sent to another endpoint by name; no filter was asked."
+            sentence = "It was sent directly to another endpoint; filters were not evaluated."
         case MatchVerdict.OPERATIONAL:
-            told = f"{event.type} is what Waybill has to say, and goes to operational endpoints alone."
+            sentence = f"{event.type} is a system event, which only operational endpoints get."
         case MatchVerdict.NOT_ASKED_FOR:
-            told = f"Its filter {asks} for {format_patterns(wanted.types)}; not for {event.type}."
+            verb = "includes" if is_current else "then included"
+            sentence = f"Its filter {verb} {format_patterns(subscription.types)}, but not {event.type}."
         case MatchVerdict.OTHER_CHANNELS:
-            has = f"is on {' and '.join(event.channels)}" if event.channels else "has none"
-            told = f"It {asks} for the channels {format_alternatives(wanted.channels)}; the event {has}."
+            channels = f"is on {' and '.join(event.channels)}" if event.channels else "has none"
+            limited = "is limited" if is_current else "was then limited"
+            sentence = (
+                f"It {limited} to the channels {format_alternatives(subscription.channels)}; "
+                f"the event {channels}."
+            )
         case MatchVerdict.CONDITION_NOT_MET:
-            told = f"Its condition{'' if as_now else ' then'} does not hold for the event: {wanted.condition}"
-            if answers is None:
-                gone = "What the event held is no longer kept, so that its condition cannot be asked again"
-                told = f"{gone}: {wanted.condition}"
+            reason = f"Its condition{'' if is_current else ' then'} does not hold for the event"
+            if evaluator is None:
+                reason = "The event's content is no longer stored, so its condition cannot be evaluated again"
+            sentence = f"{reason}: {subscription.condition}"
         case MatchVerdict.JUST_CHANGED:
-            told = (
-                "It was made or changed in the moment when the event came, and did not ask for "
-                f"{event.type} yet."
+            sentence = (
+                f"It was created or changed when the event arrived, and did not include {event.type} yet."
             )
         case MatchVerdict.MATCHED | MatchVerdict.NAMED:
             raise AssertionError(verdict)
         case _:
             assert_never(verdict)
-    return _build_fate(endpoint, arrival, verdict, told, None)
+    return _build_fate(endpoint, arrival, verdict, sentence, None)
 
 
 def _decide_verdict(
@@ -204,16 +212,16 @@ def _build_fate(
     delivery: Delivery | None,
 ) -> EventFate:
     if endpoint.deleted_at is not None:
-        sentence = f"{sentence} It was deleted since."
-    wanted = _subscription_at_arrival(endpoint, arrival)
+        sentence = f"{sentence} It has been deleted since."
+    subscription = _subscription_at_arrival(endpoint, arrival)
     return EventFate(
         endpoint_id=endpoint.id,
         url=endpoint.url,
         verdict=verdict,
         sentence=sentence,
-        filter=wanted.types,
-        channels=wanted.channels,
-        condition=wanted.condition,
+        filter=subscription.types,
+        channels=subscription.channels,
+        condition=subscription.condition,
         pattern=None if delivery is None else delivery.matched_by,
         condition_failed=None if delivery is None else delivery.condition_failed,
         delivery=delivery,
@@ -230,7 +238,7 @@ def _summarize(arrival: EventArrival, passed_over: Sequence[EventFate]) -> str:
     later = ""
     if arrival.made_later:
         count = arrival.made_later
-        later = f" {format_count(count, 'endpoint')} {'was' if count == 1 else 'were'} made after it."
+        later = f" {format_count(count, 'endpoint')} {'was' if count == 1 else 'were'} created after it."
     return f"{_summarize_recipients(arrival, passed_over)}{later}"
 
 
@@ -239,15 +247,12 @@ def _summarize_recipients(arrival: EventArrival, passed_over: Sequence[EventFate
     if any(fate.verdict is not MatchVerdict.NOT_ASKED_FOR for fate in passed_over):
         type_ = "it"
     if arrival.event.type == TEST_TYPE and _is_sent_by_name(arrival):
-        return "It is a test, sent to one endpoint by name, whatever its filter says."
+        return "It is a test event, sent directly to one endpoint, regardless of its filter."
     if matched:
         beside = f", and not to {format_count(others, 'other')}" if others else ""
         return f"It was owed to {format_count(matched, 'endpoint')}{beside}."
     if not others:
-        return "It went nowhere: there was no endpoint when it came."
-    none = (
-        f"none of the {format_count(others, 'endpoint')} that there were"
-        if others > 1
-        else "the one endpoint"
-    )
-    return f"It went nowhere: {none}{' asked' if others > 1 else ' that there was did not ask'} for {type_}."
+        return "It was owed to no endpoint: none existed when it arrived."
+    if others == 1:
+        return f"It was owed to no endpoint: the only one did not subscribe to {type_}."
+    return f"It was owed to no endpoint: none of the {others:,} endpoints subscribed to {type_}."

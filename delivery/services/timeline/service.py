@@ -71,28 +71,26 @@ class TimelineService:
     async def _load_history(self, tx: Transaction, delivery: Delivery, *, now: datetime) -> DeliveryHistory:
         tenant_id, endpoint_id = delivery.tenant_id, delivery.endpoint_id
         (endpoint,) = await timeline.read_endpoints(tx, tenant_id, [endpoint_id])
-        known = await eligibility.load_statuses(tx, [endpoint_id])
+        statuses = await eligibility.load_statuses(tx, [endpoint_id])
         tried = await attempts.read_page(tx, tenant_id, delivery.id, PageRequest(MAX_ATTEMPTS))
-        asked = await journal.read_by_delivery(tx, tenant_id, delivery.id, limit=MAX_ENTRIES + 1)
+        requests = await journal.read_by_delivery(tx, tenant_id, delivery.id, limit=MAX_ENTRIES + 1)
         replayed = await items.read_by_delivery(tx, tenant_id, delivery.id, limit=MAX_ENTRIES + 1)
-        asked += [_build_replay_entry(delivery, one) for one in replayed]
-        asked.sort(key=lambda entry: entry.at, reverse=True)
+        requests += [_build_replay_entry(delivery, replay) for replay in replayed]
+        requests.sort(key=lambda entry: entry.at, reverse=True)
         before, meanwhile = await _load_endpoint_entries(tx, delivery, now=now)
         left_out = [
             *_describe_omission(tried.next_cursor is not None, MAX_ATTEMPTS, "attempts"),
-            *_describe_omission(len(asked) > MAX_ENTRIES, MAX_ENTRIES, "requests to try it again"),
-            *_describe_omission(
-                len(meanwhile) > MAX_ENTRIES, MAX_ENTRIES, "things that happened to its endpoint"
-            ),
+            *_describe_omission(len(requests) > MAX_ENTRIES, MAX_ENTRIES, "retry and replay requests"),
+            *_describe_omission(len(meanwhile) > MAX_ENTRIES, MAX_ENTRIES, "changes of its endpoint"),
         ]
         return DeliveryHistory(
-            delivery=attach_hold(delivery, known, default_in_flight=self._default_max_in_flight),
+            delivery=attach_hold(delivery, statuses, default_in_flight=self._default_max_in_flight),
             progress=await deliveries.read_progress(tx, tenant_id, delivery.id),
             url=endpoint.url,
-            endpoint_status=known.get(endpoint_id),
+            endpoint_status=statuses.get(endpoint_id),
             max_attempts=endpoint.attempts or self._max_attempts,
             attempts=_to_oldest_first(tried.items),
-            replay_requests=_to_oldest_first(asked[:MAX_ENTRIES]),
+            replay_requests=_to_oldest_first(requests[:MAX_ENTRIES]),
             entries_before=_to_oldest_first(before),
             entries_since=_to_oldest_first(meanwhile[:MAX_ENTRIES]),
             left_out=tuple(left_out),
@@ -100,17 +98,20 @@ class TimelineService:
         )
 
 
-def _build_replay_entry(delivery: Delivery, one: DeliveryReplay) -> JournalEntry:
+def _build_replay_entry(delivery: Delivery, replay: DeliveryReplay) -> JournalEntry:
     """The journal has no entry for each delivery of a replay job; the job's items have the same facts."""
     return JournalEntry(
         tenant_id=delivery.tenant_id,
         action="delivery.replayed",
-        actor=one.actor,
-        at=one.queued_at,
-        reason=one.reason,
+        actor=replay.actor,
+        at=replay.queued_at,
+        reason=replay.reason,
         endpoint_id=delivery.endpoint_id,
         delivery_id=delivery.id,
-        details={"was": one.previous_status or "", "replay_id": format_id(Prefix.REPLAY, one.replay_id)},
+        details={
+            "was": replay.previous_status or "",
+            "replay_id": format_id(Prefix.REPLAY, replay.replay_id),
+        },
     )
 
 
@@ -119,7 +120,7 @@ def _to_oldest_first(newest_first: Sequence[T]) -> list[T]:
 
 
 def _describe_omission(is_truncated: bool, limit: int, noun: str) -> list[str]:  # noqa: FBT001  said with its number
-    return [f"Only the newest {limit:,} {noun} are told of."] if is_truncated else []
+    return [f"Only the newest {limit:,} {noun} are shown."] if is_truncated else []
 
 
 async def _load_endpoint_entries(
@@ -129,32 +130,36 @@ async def _load_endpoint_entries(
 
     Entries that its last attempt caused have the moment of its end, and are included.
     """
-    whose, made = (delivery.tenant_id, delivery.endpoint_id), delivery.created_at
+    owner, created_at = (delivery.tenant_id, delivery.endpoint_id), delivery.created_at
     ended = now + MAX_CLOCK_SKEW if delivery.finished_at is None else delivery.finished_at + _RESOLUTION
-    before = await journal.read_by_endpoint(tx, *whose, since=_EARLIEST, until=made, limit=MAX_ENTRIES)
-    meanwhile = await journal.read_by_endpoint(tx, *whose, since=made, until=ended, limit=MAX_ENTRIES + 1)
+    before = await journal.read_by_endpoint(tx, *owner, since=_EARLIEST, until=created_at, limit=MAX_ENTRIES)
+    meanwhile = await journal.read_by_endpoint(
+        tx, *owner, since=created_at, until=ended, limit=MAX_ENTRIES + 1
+    )
     return before, meanwhile
 
 
 async def _load_arrival(tx: Transaction, event: EventSummary, body: bytes | None) -> EventArrival:
     tenant_id, at = event.tenant_id, event.created_at
-    wanted = await search.prepare_search(
+    prepared = await search.prepare_search(
         tx, tenant_id, DeliveryFilter(event_id=event.id), default_max_in_flight=0
     )
-    page = await search.read_page(tx, wanted, PageRequest(MAX_ENDPOINTS))
-    found = await timeline.read_endpoints(tx, tenant_id, {one.endpoint_id for one in page.items})
-    owed_to = {known.id: known for known in found}
+    page = await search.read_page(tx, prepared, PageRequest(MAX_ENDPOINTS))
+    recipients = await timeline.read_endpoints(
+        tx, tenant_id, {delivery.endpoint_id for delivery in page.items}
+    )
+    owed_to = {endpoint.id: endpoint for endpoint in recipients}
     room = MAX_ENDPOINTS - len(page.items)
     others = await timeline.find_other_endpoints(tx, tenant_id, at=at, excluded_ids=owed_to, limit=room + 1)
-    told = [*found, *others[:room]]
+    shown = [*recipients, *others[:room]]
     left_out = []
     if page.next_cursor is not None or len(others) > room:
-        left_out.append(f"Only {MAX_ENDPOINTS:,} endpoints are told of: those that it is owed to first.")
+        left_out.append(f"Only {MAX_ENDPOINTS:,} endpoints are shown, first those that it is owed to.")
     return EventArrival(
         event=event,
-        owed=[(one, owed_to[one.endpoint_id]) for one in _to_oldest_first(page.items)],
+        owed=[(delivery, owed_to[delivery.endpoint_id]) for delivery in _to_oldest_first(page.items)],
         others=others[:room],
-        changes=await _load_filter_changes(tx, tenant_id, told, at=at),
+        changes=await _load_filter_changes(tx, tenant_id, shown, at=at),
         made_later=await timeline.count_created_later(tx, tenant_id, at=at),
         left_out=tuple(left_out),
         body=body,
@@ -164,8 +169,8 @@ async def _load_arrival(tx: Transaction, event: EventSummary, body: bytes | None
 async def _load_filter_changes(
     tx: Transaction, tenant_id: TenantId, endpoints: Sequence[TracedEndpoint], *, at: datetime
 ) -> dict[EndpointId, list[SubscriptionChange]]:
-    changed = [known.id for known in endpoints if known.updated_at > at]
-    found: dict[EndpointId, list[SubscriptionChange]] = {}
+    changed = [endpoint.id for endpoint in endpoints if endpoint.updated_at > at]
+    changes: dict[EndpointId, list[SubscriptionChange]] = {}
     for change in await timeline.find_subscription_changes(tx, tenant_id, changed, at=at) if changed else ():
-        found.setdefault(change.endpoint_id, []).append(change)
-    return found
+        changes.setdefault(change.endpoint_id, []).append(change)
+    return changes

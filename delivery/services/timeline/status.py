@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from delivery.domain.holds import EndpointStatus
     from delivery.services.timeline.history import DeliveryHistory
 
-_REPLAY_HINT = "Nothing more happens by itself; it can be replayed."
+_REPLAY_HINT = "It is not retried automatically, but it can be replayed."
 
 
 def explain_status(history: DeliveryHistory) -> str:
@@ -45,7 +45,7 @@ def _explain_failed(history: DeliveryHistory) -> str:
     tried = history.delivery.attempts
     if history.delivery.reason == "expired":
         after = f" after {format_count(tried, 'attempt')}"
-        return f"Expired{_format_finished_at(history)}{after}: it was owed for longer than a delivery may be."
+        return f"Expired{_format_finished_at(history)}{after}: it exceeded the maximum age of a delivery."
     return f"Failed on attempt {tried}{_format_finished_at(history)}: {_describe_delivery_reason(history)}"
 
 
@@ -55,16 +55,16 @@ def _format_finished_at(history: DeliveryHistory) -> str:
 
 
 def _describe_delivery_reason(history: DeliveryHistory) -> str:
-    return describe_reason(history.delivery.reason or "nobody wrote down why")
+    return describe_reason(history.delivery.reason or "no reason was recorded")
 
 
 def _explain_in_flight(history: DeliveryHistory) -> str:
     progress = history.progress
     if progress is None or progress.claimed_at is None:
-        return "In flight: a worker has it just now."
+        return "In flight: a worker is sending it."
     since = f"In flight since {format_utc(progress.claimed_at)}"
     if progress.worker is None:
-        return f"{since}: it is in the queue, and a worker takes it up in a moment."
+        return f"{since}: it is in the queue and waits for a worker."
     return f"{since}: the worker {progress.worker} has it, for attempt {_format_next_attempt(history)}."
 
 
@@ -76,7 +76,7 @@ def _explain_pending(history: DeliveryHistory) -> str:
         return f"Held: {_explain_hold(delivery.held, endpoint)}"
     if delivery.due_at is None or delivery.due_at <= history.now:
         since = "" if delivery.due_at is None else f" since {format_utc(delivery.due_at)}"
-        return f"Due{since} for attempt {_format_next_attempt(history)}: it goes out when it is its turn."
+        return f"Due{since} for attempt {_format_next_attempt(history)}: it waits for its turn."
     waits = f"Waits for attempt {_format_next_attempt(history)}, due at {format_utc(delivery.due_at)}."
     if endpoint.state is EndpointState.ACTIVE:
         return waits
@@ -93,20 +93,20 @@ def _format_next_attempt(history: DeliveryHistory) -> str:
 def _explain_hold(held: ActiveHold, status: EndpointStatus) -> str:
     match held.by:
         case Hold.PAUSED:
-            return f"{_describe_state(held, status)} It goes out when the endpoint is resumed."
+            return f"{_describe_state(held, status)} It is sent when the endpoint is resumed."
         case Hold.DISABLED:
-            return f"{_describe_state(held, status)} It goes out when the endpoint is enabled."
+            return f"{_describe_state(held, status)} It is sent when the endpoint is enabled."
         case Hold.BREAKER_OPEN:
             probe = _describe_probe(held, status)
             return f"the endpoint's circuit breaker has been open{_format_since(held)}; {probe}"
         case Hold.RETRY_AFTER:
-            return f"the endpoint asked to be left alone{_format_until(held)}; it goes out then."
+            return f"the endpoint asked to wait{_format_until(held)}; it is sent then."
         case Hold.RATE_LIMIT:
             rate = _format_rate(status)
-            return f"the endpoint's rate limit{rate} lets the next delivery go{_format_then(held)}."
+            return f"the endpoint's rate limit{rate} allows the next delivery{_format_then(held)}."
         case Hold.IN_FLIGHT_LIMIT:
             count = _count_deliveries(status.in_flight)
-            return f"the endpoint has {count} in flight, as many as it may have now; one goes as one ends."
+            return f"the endpoint has {count} in flight, its current limit; the next is sent when one ends."
         case _:
             assert_never(held.by)
 
@@ -119,10 +119,10 @@ def _describe_state(held: ActiveHold, status: EndpointStatus) -> str:
 
 def _describe_probe(held: ActiveHold, status: EndpointStatus) -> str:
     if held.until is not None:
-        return f"the next probe goes out at {format_utc(held.until)}."
+        return f"the next probe is sent at {format_utc(held.until)}."
     if status.health is not None and status.health.breaker.state is BreakerState.HALF_OPEN:
-        return "a probe is on its way, and if it succeeds the others follow."
-    return "a probe goes out now, and if it succeeds the others follow."
+        return "a probe is in flight, and if it succeeds the others follow."
+    return "a probe is sent now, and if it succeeds the others follow."
 
 
 def _format_rate(status: EndpointStatus) -> str:

@@ -237,7 +237,7 @@ async def test_delivery_without_stored_content_is_not_replayed(
     )
     refused = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
     assert refused.status_code == 409
-    assert "no longer kept" in refused.json()["detail"]
+    assert "no longer stored" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("asked", ["retry", "resume"])

@@ -151,7 +151,7 @@ async def test_what_was_erased_cannot_be_replayed(tenant: TenantClient, sql: psy
     await erase(tenant, event)
     replayed = await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")
     assert replayed.status_code == 409
-    assert "no longer kept" in replayed.json()["detail"]
+    assert "no longer stored" in replayed.json()["detail"]
 
 
 async def test_an_erased_response_tells_that_it_was_and_holds_nothing(

@@ -146,7 +146,7 @@ async def test_channels_decide_between_endpoints_and_receivers_do_not_see_them(t
         both: "matched",
         eu: "other_channels",
     }
-    assert fates[eu]["sentence"] == "It asks for the channels eu; the event is on us."
+    assert fates[eu]["sentence"] == "It is limited to the channels eu; the event is on us."
     shown = (await tenant.client.get(f"/v1/events/{on_us['id']}")).json()
     assert shown["channels"] == ["us"]
     assert shown["body"].keys() == {"type", "timestamp", "data"}
@@ -247,7 +247,7 @@ async def test_timeline_uses_the_filter_at_the_time_of_the_event(tenant: TenantC
     path = f"/v1/endpoints/{endpoint['id']}"
     await tenant.client.patch(path, json={"channels": ["us"], "condition": ABOVE_100})
     fate = (await read_event_fates(tenant, event))[endpoint["id"]]
-    assert fate["sentence"] == "It asked then for the channels eu; the event is on us."
+    assert fate["sentence"] == "It was then limited to the channels eu; the event is on us."
     assert (fate["channels"], fate["condition"]) == (["eu"], None)
     journal = (await tenant.client.get("/v1/audit", params={"what": "endpoint.changed"})).json()
     details = journal["items"][0]["details"]
@@ -262,7 +262,7 @@ async def test_an_erased_event_cannot_be_asked_again(tenant: TenantClient, sql: 
     sql.execute("update events set body = null, erased_at = now() where id = %s", [id_])
     fate = (await read_event_fates(tenant, event))[endpoint["id"]]
     assert fate["verdict"] == "condition_not_met"
-    assert "no longer kept" in fate["sentence"]
+    assert "no longer stored" in fate["sentence"]
     path = f"/v1/endpoints/{endpoint['id']}/filter/test"
     assert (await refused(tenant, path, {"event_id": event["id"]}))["field"] == "event_id"
     assert (await tried(tenant, endpoint, event_id=event["id"], condition=None))["delivered"]
@@ -292,9 +292,9 @@ async def test_a_trial_says_of_each_part_what_it_makes_of_the_event(tenant: Tena
     event = {"type": "order.created", "data": LARGE, "channels": ["us", "eu"]}
     assert await tried(tenant, endpoint, event=event) == {
         "delivered": True,
-        "sentence": "It would be owed to the endpoint.",
-        "type": {"passes": True, "why": "Its filter asks for order.*.", "pattern": "order.*"},
-        "channels": {"passes": True, "why": "They share eu."},
+        "sentence": "It would be delivered to the endpoint.",
+        "type": {"passes": True, "why": "Its filter includes order.*.", "pattern": "order.*"},
+        "channels": {"passes": True, "why": "Both have eu."},
         "condition": {
             "passes": True,
             "why": f"It holds for the event's data: {ABOVE_100}",
@@ -303,10 +303,13 @@ async def test_a_trial_says_of_each_part_what_it_makes_of_the_event(tenant: Tena
     }
     other = await tried(tenant, endpoint, event={"type": "user.left", "data": SMALL})
     assert [other[part]["passes"] for part in ("type", "channels", "condition")] == [False] * 3
-    assert other["sentence"].endswith("Its filter asks for order.*; not for user.left.")
+    assert other["sentence"].endswith("Its filter includes order.*, but not user.left.")
     failed = await tried(tenant, endpoint, event=event | {"data": ODD})
     assert failed["delivered"]
-    assert failed["sentence"] == "It would be owed to the endpoint, though its condition cannot be answered."
+    assert (
+        failed["sentence"]
+        == "It would be delivered to the endpoint, although its condition cannot be evaluated."
+    )
     assert failed["condition"]["failed"].startswith("It compares what cannot be compared")
     assert await tenant.list_deliveries() == []
     assert (await tenant.client.get("/v1/events")).json()["items"] == []

@@ -140,7 +140,7 @@ async def test_a_pause_of_before_is_told_and_holds(tenant: TenantClient):
         "delivery.matched",
     ]
     assert told["standing"].startswith("Held: the endpoint has been paused since ")
-    assert ": moving house. It goes out when the endpoint is resumed." in told["standing"]
+    assert ": moving house. It is sent when the endpoint is resumed." in told["standing"]
 
 
 async def test_pause_that_ended_before_the_delivery_is_omitted(tenant: TenantClient):
@@ -178,7 +178,7 @@ async def test_a_trace_is_bounded_and_says_so(
     told = await trace(tenant, owed["id"])
     changed = [step["details"]["actor"] for step in told["steps"] if step["what"] == "endpoint.changed"]
     assert changed == [f"number {n}" for n in range(51, 251)]
-    assert told["left_out"] == ["Only the newest 200 things that happened to its endpoint are told of."]
+    assert told["left_out"] == ["Only the newest 200 changes of its endpoint are shown."]
 
 
 async def test_a_deleted_endpoint_is_no_obstacle(
@@ -207,7 +207,7 @@ async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: Ten
             "endpoint_id": asked["id"],
             "url": "https://shop.example/in",
             "verdict": "matched",
-            "sentence": f"Its filter asks for order.*: {delivery['id']} is pending.",
+            "sentence": f"Its filter includes order.*: {delivery['id']} is pending.",
             "filter": ["user.left", "order.*"],
             "pattern": "order.*",
             "delivery_id": delivery["id"],
@@ -218,7 +218,7 @@ async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: Ten
             "endpoint_id": other["id"],
             "url": "https://shop.example/in",
             "verdict": "not_asked_for",
-            "sentence": "Its filter asks for invoice.paid, user.*; not for order.created.",
+            "sentence": "Its filter includes invoice.paid, user.*, but not order.created.",
             "filter": ["invoice.paid", "user.*"],
             "pattern": None,
             "delivery_id": None,
@@ -238,7 +238,7 @@ async def test_a_filter_is_told_as_it_was_when_the_event_came(tenant: TenantClie
         await tenant.client.patch(path, json={"filter": later})
     (fate,) = (await trace(tenant, event["id"]))["endpoints"]
     assert fate["filter"] == ["invoice.paid"]
-    assert fate["sentence"] == "Its filter asked then for invoice.paid; not for order.created."
+    assert fate["sentence"] == "Its filter then included invoice.paid, but not order.created."
     (fate,) = (await trace(tenant, (await tenant.send_event())["id"]))["endpoints"]
     assert fate["filter"] == ["last"]
 
@@ -248,7 +248,7 @@ async def test_other_changes_say_nothing_of_a_filter(tenant: TenantClient):
     event = await tenant.send_event()
     await tenant.client.patch(f"/v1/endpoints/{endpoint['id']}", json={"description": "Invoices"})
     (fate,) = (await trace(tenant, event["id"]))["endpoints"]
-    assert fate["sentence"].startswith("Its filter asks for invoice.paid;")
+    assert fate["sentence"].startswith("Its filter includes invoice.paid,")
 
 
 async def test_endpoints_that_were_made_later_are_counted(tenant: TenantClient):
@@ -258,7 +258,7 @@ async def test_endpoints_that_were_made_later_are_counted(tenant: TenantClient):
     told = await trace(tenant, event["id"])
     assert (told["endpoints"], told["made_later"]) == ([], 2)
     assert told["standing"] == (
-        "It went nowhere: there was no endpoint when it came. 2 endpoints were made after it."
+        "It was owed to no endpoint: none existed when it arrived. 2 endpoints were created after it."
     )
 
 
@@ -269,7 +269,7 @@ async def test_timeline_omits_endpoints_deleted_before_the_event_only(tenant: Te
     await tenant.client.delete(f"/v1/endpoints/{going['id']}")
     (fate,) = (await trace(tenant, event["id"]))["endpoints"]
     assert fate["endpoint_id"] == going["id"]
-    assert fate["sentence"] == "Its filter asks for a; not for order.created. It was deleted since."
+    assert fate["sentence"] == "Its filter includes a, but not order.created. It has been deleted since."
 
 
 async def test_a_test_is_told_as_one(tenant: TenantClient):
@@ -280,10 +280,10 @@ async def test_a_test_is_told_as_one(tenant: TenantClient):
         (tested["id"], "named"),
         (other["id"], "not_named"),
     ]
-    assert told["standing"].startswith("It is a test, sent to one endpoint by name")
+    assert told["standing"].startswith("It is a test event, sent directly to one endpoint")
     (delivery,) = await tenant.list_deliveries(event=sent["id"])
     matched = (await trace(tenant, delivery["id"]))["steps"][1]
-    assert matched["sentence"].endswith(", to which it was sent by name.")
+    assert matched["sentence"].endswith(", to which it was sent directly.")
 
 
 async def test_operational_endpoints_are_told_of_where_they_were_sent_something(
@@ -339,7 +339,7 @@ async def test_timeline_lists_matched_endpoints_first(tenant: TenantClient, sql:
     told = await trace(tenant, event["id"])
     assert len(told["endpoints"]) == 1_000
     assert told["endpoints"][0]["endpoint_id"] == asked["id"]
-    assert told["left_out"] == ["Only 1,000 endpoints are told of: those that it is owed to first."]
+    assert told["left_out"] == ["Only 1,000 endpoints are shown, first those that it is owed to."]
 
 
 # ------------------------------------------------------------------ what is not there

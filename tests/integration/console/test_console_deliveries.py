@@ -97,7 +97,7 @@ async def test_count_shows_the_number_of_matches(staff: FormBrowser, delivery: D
 
 async def test_delivery_page_explains_its_status(staff: FormBrowser, delivery: DeliveryId) -> None:
     page = await staff.get_text(f"/deliveries/{to_text(delivery)}")
-    assert "whose filter asks for *" in page
+    assert "whose filter includes *" in page
     assert "12345678901234567890123" in page
     assert HOSTILE not in page
 

@@ -494,9 +494,9 @@ async def test_viewer_can_test_a_filter(viewer: FormBrowser, ledger: Ledger, ten
     assert "total &gt; `100`" in await viewer.get_text(path)
     typed = {"type": "order.created", "data": '{"total": 120}'}
     page = await viewer.post(path, **typed, **asked)
-    assert "It would be owed to the endpoint." in page.text
+    assert "It would be delivered to the endpoint." in page.text
     page = await viewer.post(path, **typed, **asked | {"condition": "total > `200`", "channels": "eu"})
-    assert "It would not be owed to the endpoint. It asks for eu; the event has none." in page.text
+    assert "It would not be delivered to the endpoint. It is limited to eu; the event has none." in page.text
     assert "It does not hold for the event&#39;s data: total &gt; `200`" in page.text
     event = await build.accept_event(ledger, tenant, data=b'{"total": "<b>"}')
     page = await viewer.post(path, event_id=format_id(Prefix.EVENT, event), **asked)

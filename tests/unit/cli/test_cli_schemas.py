@@ -41,7 +41,7 @@ DELIVERY_TRACE = delivery_entries.build_delivery_timeline(
         delivery=HELD,
         attempts=[tried(1, claimed=1, next_due=5)],
         entries_since=[entry("endpoint.waiting", 2, until="2026-11-22T18:05:00.123456Z")],
-        left_out=("Only the newest 200 are told of.",),
+        left_out=("Only the newest 200 are shown.",),
     )
 )
 EVENT_TRACE = event_entries.build_event_timeline(ARRIVAL)

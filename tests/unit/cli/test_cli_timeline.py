@@ -81,8 +81,8 @@ def test_without_an_attempt_there_is_none_to_look_at(capsys: Printed):
 
 
 def test_what_is_left_out_is_said(capsys: Printed):
-    lines = print_delivery_lines(replace(STORY, left_out=("Only the newest 200 are told of.",)), capsys)
-    assert lines[-1] == "Only the newest 200 are told of."
+    lines = print_delivery_lines(replace(STORY, left_out=("Only the newest 200 are shown.",)), capsys)
+    assert lines[-1] == "Only the newest 200 are shown."
 
 
 def test_what_strangers_wrote_commands_no_terminal(capsys: Printed):
@@ -104,7 +104,7 @@ def test_an_event_tells_where_it_went_and_where_not(terminal: Terminal, capsys: 
     assert lines[7:] == [
         "It was not owed to",
         f"  {OTHER.url} ({format_id(Prefix.ENDPOINT, OTHER.id)})",
-        "    Its filter asks for invoice.*, user.left; not for order.created.",
+        "    Its filter includes invoice.*, user.left, but not order.created.",
     ]
 
 

@@ -37,14 +37,14 @@ def other(arrival: EventArrival) -> EventFate:
 def test_an_endpoint_that_asked_for_it_is_told_with_its_pattern_and_delivery():
     fate = build_event_timeline(ARRIVAL).endpoints[0]
     assert (fate.verdict, fate.pattern, fate.delivery) == (MatchVerdict.MATCHED, "order.*", MATCHED)
-    assert fate.sentence.startswith("Its filter asks for order.*: dlv_")
+    assert fate.sentence.startswith("Its filter includes order.*: dlv_")
     assert fate.sentence.endswith(" is in flight.")
 
 
 def test_an_endpoint_that_did_not_ask_is_told_with_what_it_asks_for():
     fate = other(ARRIVAL)
     assert (fate.verdict, fate.pattern, fate.delivery) == (MatchVerdict.NOT_ASKED_FOR, None, None)
-    assert fate.sentence == "Its filter asks for invoice.*, user.left; not for order.created."
+    assert fate.sentence == "Its filter includes invoice.*, user.left, but not order.created."
 
 
 def test_a_filter_that_was_changed_since_is_told_as_it_was_then():
@@ -52,7 +52,7 @@ def test_a_filter_that_was_changed_since_is_told_as_it_was_then():
         replace(ARRIVAL, others=[replace(OTHER, filter=("*",))], changes={OTHER.id: [change(5, "a", "b")]})
     )
     assert fate.filter == ("a", "b")
-    assert fate.sentence == "Its filter asked then for a, b; not for order.created."
+    assert fate.sentence == "Its filter then included a, b, but not order.created."
 
 
 def test_matching_endpoint_without_delivery_was_being_changed():
@@ -62,7 +62,7 @@ def test_matching_endpoint_without_delivery_was_being_changed():
 
 def test_an_endpoint_that_was_deleted_since_says_so():
     deleted = replace(OTHER, deleted_at=AT + timedelta(days=1))
-    assert other(replace(ARRIVAL, others=[deleted])).sentence.endswith(" It was deleted since.")
+    assert other(replace(ARRIVAL, others=[deleted])).sentence.endswith(" It has been deleted since.")
 
 
 def test_other_filters_are_not_evaluated_for_a_test_event():
@@ -75,8 +75,8 @@ def test_other_filters_are_not_evaluated_for_a_test_event():
     )
     told = build_event_timeline(arrival)
     assert [fate.verdict for fate in told.endpoints] == [MatchVerdict.NAMED, MatchVerdict.NOT_NAMED]
-    assert told.endpoints[0].sentence.startswith("Sent to it by name, whatever its filter says: dlv_")
-    assert told.summary == "It is a test, sent to one endpoint by name, whatever its filter says."
+    assert told.endpoints[0].sentence.startswith("Sent to it directly, regardless of its filter: dlv_")
+    assert told.summary == "It is a test event, sent directly to one endpoint, regardless of its filter."
 
 
 def test_what_the_engine_has_to_say_goes_to_operational_endpoints_alone():
@@ -88,17 +88,14 @@ def test_what_the_engine_has_to_say_goes_to_operational_endpoints_alone():
     )
     fate = other(arrival)
     assert fate.verdict is MatchVerdict.OPERATIONAL
-    assert (
-        fate.sentence
-        == "endpoint.disabled is what Waybill has to say, and goes to operational endpoints alone."
-    )
+    assert fate.sentence == "endpoint.disabled is a system event, which only operational endpoints get."
 
 
 def test_without_a_pattern_nothing_is_made_up():
     unknown = replace(MATCHED, matched_by=None)
     fate = build_event_timeline(replace(ARRIVAL, owed=[(unknown, OWED_TO)])).endpoints[0]
     assert fate.verdict is MatchVerdict.MATCHED
-    assert fate.sentence.startswith("Sent to it by name, or before patterns were kept: dlv_")
+    assert fate.sentence.startswith("Sent to it directly, or before patterns were stored: dlv_")
 
 
 @pytest.mark.parametrize(
@@ -111,23 +108,23 @@ def test_without_a_pattern_nothing_is_made_up():
         ),
         (
             replace(NOWHERE, others=[]),
-            "It went nowhere: there was no endpoint when it came.",
+            "It was owed to no endpoint: none existed when it arrived.",
         ),
         (
             NOWHERE,
-            "It went nowhere: the one endpoint that there was did not ask for order.created.",
+            "It was owed to no endpoint: the only one did not subscribe to order.created.",
         ),
         (
             replace(NOWHERE, others=[OTHER] * 3),
-            "It went nowhere: none of the 3 endpoints that there were asked for order.created.",
+            "It was owed to no endpoint: none of the 3 endpoints subscribed to order.created.",
         ),
         (
             replace(NOWHERE, others=[], made_later=2),
-            "It went nowhere: there was no endpoint when it came. 2 endpoints were made after it.",
+            "It was owed to no endpoint: none existed when it arrived. 2 endpoints were created after it.",
         ),
         (
             replace(NOWHERE, others=[], made_later=1),
-            "It went nowhere: there was no endpoint when it came. 1 endpoint was made after it.",
+            "It was owed to no endpoint: none existed when it arrived. 1 endpoint was created after it.",
         ),
     ],
 )
@@ -194,7 +191,7 @@ def passed_over(**changed: Any) -> EventFate:
 def test_timeline_names_the_channels_that_did_not_match():
     fate = passed_over(channels=("eu", "us"), condition=None, on=("asia",))
     assert fate.verdict is MatchVerdict.OTHER_CHANNELS
-    assert fate.sentence == "It asks for the channels eu or us; the event is on asia."
+    assert fate.sentence == "It is limited to the channels eu or us; the event is on asia."
     assert passed_over(channels=("eu",), condition=None).sentence.endswith("the event has none.")
 
 
@@ -207,7 +204,7 @@ def test_a_condition_that_was_not_met_is_told_with_its_words():
 def test_a_condition_cannot_be_asked_again_once_the_payload_is_gone():
     fate = passed_over(channels=(), condition="total > `200`", body=None)
     assert fate.verdict is MatchVerdict.CONDITION_NOT_MET
-    assert "no longer kept" in fate.sentence
+    assert "no longer stored" in fate.sentence
 
 
 def test_endpoint_that_matches_only_now_was_changed_meanwhile():
@@ -225,5 +222,5 @@ def test_a_condition_that_could_not_be_answered_is_told_beside_the_delivery():
 def test_status_does_not_blame_the_type_when_other_rules_decided():
     other = replace(OTHER, filter=("*",), channels=("eu",))
     assert build_event_timeline(replace(NOWHERE, others=[other])).summary == (
-        "It went nowhere: the one endpoint that there was did not ask for it."
+        "It was owed to no endpoint: the only one did not subscribe to it."
     )

@@ -53,7 +53,7 @@ def waiting(*, attempts: int, step: int) -> str:
     return standing(replace(STORY, delivery=delivery, progress=DeliveryProgress(step, None, None, None)))
 
 
-AGAIN = "Nothing more happens by itself; it can be replayed."
+AGAIN = "It is not retried automatically, but it can be replayed."
 SPENT = "The last attempt of the schedule failed, so there will be no other."
 
 
@@ -67,7 +67,7 @@ SPENT = "The last attempt of the schedule failed, so there will be no other."
         ),
         (
             ended(DeliveryStatus.FAILED, "expired", attempts=1),
-            f"Expired at 18:01:00 after 1 attempt: it was owed for longer than a delivery may be. {AGAIN}",
+            f"Expired at 18:01:00 after 1 attempt: it exceeded the maximum age of a delivery. {AGAIN}",
         ),
         (
             ended(DeliveryStatus.CANCELLED, "endpoint_deleted"),
@@ -99,7 +99,7 @@ def test_a_delivery_that_waits_for_its_time_tells_that_its_endpoint_is_paused():
 
 
 def test_a_delivery_that_is_due_and_free_is_about_to_go():
-    assert standing(STORY) == ("Due since 18:00:00 for attempt 1 of 10: it goes out when it is its turn.")
+    assert standing(STORY) == ("Due since 18:00:00 for attempt 1 of 10: it waits for its turn.")
 
 
 def test_a_delivery_of_a_deleted_endpoint_is_about_to_be_cancelled():
@@ -129,7 +129,7 @@ def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
                 state_reason="moving house",
             ),
             "the endpoint has been paused since 18:00:00 by cli:bob: moving house.",
-            "It goes out when the endpoint is resumed.",
+            "It is sent when the endpoint is resumed.",
         ),
         (
             replace(
@@ -143,37 +143,37 @@ def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
                 "the endpoint has been disabled since 18:00:00 by Waybill: "
                 "it failed for too long without a success."
             ),
-            "It goes out when the endpoint is enabled.",
+            "It is sent when the endpoint is enabled.",
         ),
         (
             replace(SITUATION, health=replace(HEALTH, breaker=OPEN)),
             "the endpoint's circuit breaker has been open since 18:00:00;",
-            "the next probe goes out at 18:35:00.",
+            "the next probe is sent at 18:35:00.",
         ),
         (
             replace(SITUATION, health=replace(HEALTH, breaker=replace(OPEN, state=BreakerState.HALF_OPEN))),
             "the endpoint's circuit breaker has been open since 18:00:00;",
-            "a probe is on its way, and if it succeeds the others follow.",
+            "a probe is in flight, and if it succeeds the others follow.",
         ),
         (
             replace(SITUATION, health=replace(HEALTH, breaker=replace(OPEN, probe_at=MADE))),
             "the endpoint's circuit breaker has been open since 18:00:00;",
-            "a probe goes out now, and if it succeeds the others follow.",
+            "a probe is sent now, and if it succeeds the others follow.",
         ),
         (
             replace(SITUATION, health=replace(HEALTH, waits_until=SOON)),
-            "the endpoint asked to be left alone until 18:35:00;",
-            "it goes out then.",
+            "the endpoint asked to wait until 18:35:00;",
+            "it is sent then.",
         ),
         (
             replace(SITUATION, rate=RateLimit(1, timedelta(minutes=10)), next_at=SOON),
             "the endpoint's rate limit of 1 in 10 min",
-            "lets the next delivery go at 18:35:00.",
+            "allows the next delivery at 18:35:00.",
         ),
         (
             replace(SITUATION, in_flight=10),
-            "the endpoint has 10 deliveries in flight, as many as it may have now;",
-            "one goes as one ends.",
+            "the endpoint has 10 deliveries in flight, its current limit;",
+            "the next is sent when one ends.",
         ),
     ],
 )

@@ -40,17 +40,17 @@ def test_a_trace_begins_with_the_event_and_the_pattern_that_asked_for_it():
     assert (accepted.kind, accepted.at) == (TimelineEntryKind.ACCEPTED, MADE)
     assert accepted.details["event_type"] == "order.created"
     assert matched.details["pattern"] == "order.*"
-    assert matched.sentence.endswith(", whose filter asks for order.*.")
+    assert matched.sentence.endswith(", whose filter includes order.*.")
 
 
 def test_a_test_is_told_to_be_sent_by_name():
     named = replace(STORY.delivery, matched_by=None, event_type="waybill.test")
-    assert list_sentences(replace(STORY, delivery=named))[1].endswith(", to which it was sent by name.")
+    assert list_sentences(replace(STORY, delivery=named))[1].endswith(", to which it was sent directly.")
 
 
 def test_without_a_pattern_nothing_is_made_up():
     unknown = replace(STORY.delivery, matched_by=None)
-    assert "by name or before patterns were kept" in list_sentences(replace(STORY, delivery=unknown))[1]
+    assert "directly, or before patterns were stored" in list_sentences(replace(STORY, delivery=unknown))[1]
 
 
 def test_every_attempt_has_four_steps_in_order():
@@ -62,7 +62,7 @@ def test_every_attempt_has_four_steps_in_order():
         TimelineEntryKind.DECIDED,
     ]
     claimed, attempted, failed, decided = steps
-    assert claimed.sentence == "Taken up for attempt 1, 2 s after it was due."
+    assert claimed.sentence == "Claimed for attempt 1, 2 s after it was due."
     assert claimed.details["waited_ms"] == 2_000
     assert attempted.sentence == (
         "Attempt 1 by worker host:1 to https://shop.example/hooks (203.0.113.7); it took 500 ms."
@@ -87,7 +87,7 @@ def test_an_attempt_of_an_older_release_tells_nothing_of_its_claim():
 
 def test_an_attempt_that_dialled_nothing_says_so():
     blocked = replace(attempt(1, claimed=2, next_due=7), address=None, status=None)
-    assert "(nothing was dialled)" in list_sentences(replace(STORY, attempts=[blocked]))[3]
+    assert "(no connection)" in list_sentences(replace(STORY, attempts=[blocked]))[3]
 
 
 def waited(story: DeliveryHistory) -> list[object]:
@@ -132,7 +132,7 @@ def test_the_claim_that_has_it_now_is_the_last_step():
     flying = replace(STORY.delivery, status=DeliveryStatus.IN_FLIGHT, attempts=1)
     story = replace(STORY, delivery=flying, progress=progress, attempts=[attempt(1, claimed=1, next_due=15)])
     last = build_delivery_timeline(story).steps[-1]
-    assert last.sentence == "Taken up for attempt 2, 5 s after it was due."
+    assert last.sentence == "Claimed for attempt 2, 5 s after it was due."
     assert (last.details["worker"], last.details["started_at"]) == ("host:2", after(21))
 
 
@@ -261,7 +261,7 @@ def test_an_open_breaker_that_the_journal_does_not_know_is_told_from_its_health(
     breaker = replace(health.breaker, state=BreakerState.OPEN, since=after(30), probe_at=after(60))
     story = replace(STORY, endpoint_status=replace(SITUATION, health=replace(health, breaker=breaker)))
     assert list_sentences(story)[-1] == (
-        "The endpoint's circuit breaker opened; the next probe may go out at 2026-11-22 18:01:00 UTC."
+        "The endpoint's circuit breaker opened; the next probe may be sent at 2026-11-22 18:01:00 UTC."
     )
     for known in ("endpoint.breaker_opened", "endpoint.breaker_stayed_open"):
         assert len(build_delivery_timeline(replace(story, entries_since=[entry(known, 30)])).steps) == 3
@@ -303,7 +303,7 @@ def test_a_word_that_is_not_known_is_told_as_it_is():
             "has only failed since 2026-11-22 17:59:51 UTC.",
         ),
         (entry("endpoint.paused", 0, reason="why not?"), "by cli:ada: why not?"),
-        (entry("endpoint.paused", 0, reason="b", again=True), "stays paused, as cli:ada says: b."),
+        (entry("endpoint.paused", 0, reason="b", again=True), "stays paused; cli:ada gave a new reason: b."),
         (entry("endpoint.disabled", 0, reason="failing"), "it failed for too long without a success."),
     ],
 )
