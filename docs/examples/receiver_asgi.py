@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import Any
 
-from signing import VerificationError, verify
+from waybill_client import VerificationError, verify
 
 SECRET = os.environ["SECRET"]
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Verify the exact bytes that came; answer 204 to what verifies, 400 to anything else."""
+    """Verify the raw bytes; answer 204 to a valid signature, 400 otherwise."""
     if scope["type"] != "http":
         return
     body = bytearray()
     more = True
-    while more and len(body) <= MOST_BYTES:
+    while more and len(body) <= MAX_BYTES:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    # ASGI hands names and values over as bytes.
+    # In ASGI names and values of headers are bytes.
     headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
-    status, said = 204, b""
+    status, content = 204, b""
     try:
-        verified = verify(headers, bytes(body), SECRET, now=datetime.now(UTC))
+        verified = verify(headers, bytes(body), SECRET)
     except VerificationError as error:
-        status, said = 400, str(error).encode()
+        status, content = 400, str(error).encode()
     else:
         print(f"verified {verified.message_id}", flush=True)
     await send({"type": "http.response.start", "status": status, "headers": []})
-    await send({"type": "http.response.body", "body": said})
+    await send({"type": "http.response.body", "body": content})
