@@ -58,7 +58,7 @@ def setting(
     name: str | None = None,
     unset: Any = None,
 ) -> T:
-    """A setting: its default as it would be written, how its text is read, and README's words about it.
+    """A setting: its default as it would be written, how its text is read, and its description in README.
 
     `name`: where the variable is not named after the field; `unset`: the value when nothing is written.
     """
@@ -87,14 +87,14 @@ class Settings:
         "Prefix of the queues' names.",
     )
     ingest_prefetch: int = setting(
-        500, integer(1, 2_000), "Messages that one `ingest` process holds unacknowledged, at most."
+        500, integer(1, 2_000), "Most unacknowledged messages of one `ingest` process."
     )
     data_dir: Path | None = setting(None, Path, "Where the embedded default keeps its files: `.waybill`.")
 
     secret_keys: SecretKeys | None = setting(
         None,
         SecretKeys.parse,
-        "Keys that seal secrets at rest: base64 of 32 bytes each, comma separated, newest first.",
+        "Keys that encrypt secrets at rest: base64 of 32 bytes each, comma separated, newest first.",
     )
     operator_key: SecretText | None = setting(
         None,
@@ -104,7 +104,7 @@ class Settings:
     key_requests_per_second: int = setting(
         0,
         integer(0, 1_000_000),
-        "Requests a second that one API key may make in each `web` process. 0: no limit.",
+        "Requests per second of one API key in each `web` process. 0: no limit.",
     )
 
     host: str = setting("127.0.0.1", str, "Address that `web` listens on.")
@@ -112,24 +112,24 @@ class Settings:
     public_url: str | None = setting(
         None,
         parse_public_url,
-        "Where people reach `web`, e.g. `https://waybill.example`: portal links begin so, and "
-        "those of thin events.",
+        "URL at which users reach `web`, e.g. `https://waybill.example`: for portal links and the links "
+        "of thin events.",
     )
     cloudevents_source: str = setting(
         "/waybill",
         parse_cloudevents_source,
-        "How `source` of CloudEvents begins, e.g. `https://shop.example`; the tenant follows.",
+        "Start of the `source` of CloudEvents, e.g. `https://shop.example`; the tenant's id follows.",
     )
     session_lifetime: timedelta = setting(
         12,
         duration(HOUR, 0, 24 * 31, above=True),
-        "How long somebody who has signed in at the console stays so.",
+        "How long a session at the console lasts.",
         name="session_hours",
     )
     pool_size: int = setting(
         8,
         integer(1, 200),
-        "Database connections of one process, at most, besides two for single statements.",
+        "Most database connections of one process, besides two for single statements.",
     )
 
     allow_http: bool = setting(
@@ -138,10 +138,10 @@ class Settings:
     allow_networks: AllowList = setting(
         "",
         AllowList.parse,
-        "Networks that may be dialled though private or reserved: CIDRs, comma separated.",
+        "Private or reserved networks that deliveries may reach: CIDRs, comma separated.",
     )
     allow_ports: frozenset[int] = setting(
-        "", parse_ports, "Ports that may be dialled, comma separated. Empty: any."
+        "", parse_ports, "Ports that deliveries may reach, comma separated. Empty: any."
     )
 
     egress_proxy: Proxy | None = setting(
@@ -153,16 +153,16 @@ class Settings:
     egress_address: SourceAddresses = setting(
         None,
         SourceAddresses.parse,
-        "Address of this machine that deliveries come from: an IPv4 one, an IPv6 one, or both, "
+        "Source address of deliveries, on this machine: an IPv4 address, an IPv6 address, or both, "
         "comma separated. None: the system chooses.",
         unset=ANY_SOURCE_ADDRESS,
     )
 
-    metrics_host: str = setting("127.0.0.1", str, "Address on which `/metrics` has ports of its own.")
+    metrics_host: str = setting("127.0.0.1", str, "Address that the metrics ports listen on.")
     web_metrics_port: int | None = setting(
         None,
         integer(1, MAX_PORT),
-        "Port for `web`'s metrics without a key; on WAYBILL_PORT they want the operator's.",
+        "Port for `web`'s metrics without a key; on WAYBILL_PORT they need the operator's key.",
     )
     relay_metrics_port: int | None = setting(None, integer(1, MAX_PORT), "Port for `relay`'s metrics.")
     worker_metrics_port: int | None = setting(
@@ -170,7 +170,7 @@ class Settings:
     )
     ingest_metrics_port: int | None = setting(None, integer(1, MAX_PORT), "Port for `ingest`'s metrics.")
     statsd: tuple[str, int] | None = setting(
-        None, parse_host_port, "`host:port` of a statsd to which every process sends its metrics too."
+        None, parse_host_port, "`host:port` of a statsd that every process sends its metrics to."
     )
 
     event_max_bytes: int = setting(262_144, integer(1), "Largest event, in bytes of its JSON.")
@@ -184,7 +184,7 @@ class Settings:
     rotation_overlap: timedelta = setting(
         24,
         duration(HOUR, 0, 24 * 30),
-        "How long a rotated secret or API key goes on beside the new one.",
+        "How long a rotated secret or API key remains valid beside the new one.",
         name="rotation_overlap_hours",
     )
 
@@ -194,9 +194,9 @@ class Settings:
     attempt_timeout: timedelta = setting(
         15,
         duration(SECOND, 0, _MAX_ATTEMPT_SECONDS, above=True),
-        "Seconds for one attempt in all; an endpoint may differ.",
+        "Seconds for one attempt in total; an endpoint may have its own limit.",
     )
-    response_max_bytes: int = setting(65_536, integer(0, 1 << 20), "Bytes of a response that are kept.")
+    response_max_bytes: int = setting(65_536, integer(0, 1 << 20), "Bytes of a response that are stored.")
     retry_schedule: Schedule = setting(
         None,
         parse_delays,
@@ -205,24 +205,24 @@ class Settings:
     )
 
     endpoint_in_flight_max: int = setting(
-        50, integer(1, 10_000), "Deliveries of one endpoint in flight, over all workers."
+        50, integer(1, 10_000), "Most deliveries of one endpoint in flight, over all workers."
     )
     breaker_consecutive: int = setting(
-        10, integer(1, 100_000), "Failures in a row that open an endpoint's circuit breaker."
+        10, integer(1, 100_000), "Consecutive failures that open an endpoint's circuit breaker."
     )
     breaker_ratio: float = setting(
-        0.5, number(0, 1, above=True), "Share of failures within the window that opens it, from 0 to 1."
+        0.5, number(0, 1, above=True), "Share of failures in the window that opens it, from 0 to 1."
     )
     breaker_minimum: int = setting(
-        20, integer(1, 100_000), "Attempts within the window before the share counts."
+        20, integer(1, 100_000), "Fewest attempts in the window for the share to count."
     )
     breaker_window: timedelta = setting(
-        60, duration(SECOND, 1, _MAX_SECONDS), "The window of the share.", name="breaker_window_seconds"
+        60, duration(SECOND, 1, _MAX_SECONDS), "Length of that window.", name="breaker_window_seconds"
     )
     breaker_cool_down: timedelta = setting(
         30,
         duration(SECOND, 0.1, _MAX_SECONDS),
-        "How long a breaker is open before its first probe; doubles with each that fails.",
+        "How long a breaker is open before its first probe; doubles with each failed probe.",
         name="breaker_cool_down_seconds",
     )
     breaker_longest_cool_down: timedelta = setting(
@@ -234,20 +234,20 @@ class Settings:
     disable_after: timedelta = setting(
         5,
         duration(DAY, 0.01, 365),
-        "An endpoint that has only failed for so long is disabled.",
+        "After how many days of failures only an endpoint is disabled.",
         name="disable_after_days",
     )
     delivery_max_age: timedelta = setting(
         30,
         duration(DAY, 0.01, 3650),
-        "Age at which a delivery that is still owed ends as `expired`.",
+        "Age at which a pending delivery ends as `expired`.",
         name="delivery_max_age_days",
     )
 
     lease: timedelta = setting(
         45,
         duration(SECOND, 1, _MAX_SECONDS),
-        "How long a worker may hold a claim, in seconds; after that a dead one's is rescued.",
+        "How long a worker may hold a claim; after that the relay takes it back.",
         name="lease_seconds",
     )
     queue_lease: timedelta = setting(
@@ -257,80 +257,78 @@ class Settings:
         name="queue_lease_seconds",
     )
     replay_share: float = setting(
-        0.2, number(0, 1, above=True), "Share of the queue that replays get at most while live work waits."
+        0.2, number(0, 1, above=True), "Largest share of the queue for replays while live deliveries wait."
     )
-    retention_payload_days: int = setting(
-        90, integer(1, _MAX_DAYS), "How long the bodies of events are kept."
-    )
+    retention_payload_days: int = setting(90, integer(1, _MAX_DAYS), "How long bodies of events are kept.")
     retention_attempts_days: int = setting(90, integer(1, _MAX_DAYS), "How long attempts are kept.")
     retention_deliveries_days: int = setting(
-        90, integer(1, _MAX_DAYS), "How long deliveries that have ended, and replay jobs, are kept."
+        90, integer(1, _MAX_DAYS), "How long finished deliveries and replays are kept."
     )
     retention_events_days: int = setting(90, integer(1, _MAX_DAYS), "How long events are kept.")
     retention_journal_days: int = setting(
-        400, integer(1, _MAX_DAYS), "How long the journal, and so the audit, is kept."
+        400, integer(1, _MAX_DAYS), "How long the journal, with the audit log, is kept."
     )
     trusted_proxies: tuple[Network, ...] = setting(
         "",
         parse_networks,
-        "Proxies whose `X-Forwarded-For` tells a caller's address: CIDRs, comma separated.",
+        "Proxies whose `X-Forwarded-For` gives the client's address: CIDRs, comma separated.",
     )
     window: timedelta = setting(
         0.25,
         duration(SECOND, 0, _MAX_SECONDS, above=True),
-        "How much work, in time, the relay keeps in the queue.",
+        "How many seconds of work the relay keeps in the queue.",
         name="window_seconds",
     )
     poll_interval: timedelta = setting(
         1.0,
         duration(SECOND, 0, _MAX_SECONDS, above=True),
-        "How often the relay looks without having been notified.",
+        "How often the relay polls without a notification.",
         name="poll_seconds",
     )
     worker_processes: int = setting(2, integer(1), "Processes that `waybill serve worker` starts.")
-    worker_threads: int = setting(4, integer(1), "Claims that one worker process starts at the same time.")
-    worker_concurrency: int = setting(256, integer(1), "Fresh requests in flight in one worker process.")
+    worker_threads: int = setting(4, integer(1), "Claims that one worker process starts concurrently.")
+    worker_concurrency: int = setting(256, integer(1), "Most fresh requests in flight in one worker process.")
     worker_in_flight_max: int = setting(
-        2_000, integer(1), "Requests in flight in one worker process, slow ones too."
+        2_000, integer(1), "Most requests in flight in one worker process, with slow ones."
     )
     detach_after: timedelta = setting(
         2,
         duration(SECOND, 0, _MAX_SECONDS, above=True),
-        "After how long a request counts as slow and makes room for others.",
+        "After how many seconds a request counts as slow and frees its slot.",
         name="detach_seconds",
     )
     drain_timeout: timedelta = setting(
         20,
         duration(SECOND, 0, 25, above=True),
-        "How long a stopping worker waits for what is in flight.",
+        "How long a stopping worker waits for requests in flight.",
         name="drain_seconds",
     )
 
     opentelemetry: bool = setting(
         default=False,
         parse=parse_flag,
-        description="Whether to send traces, from POST to receiver. Needs extra `otel`; `OTEL_…` say where.",
+        description="Whether to send traces, from POST to receiver. Needs the extra `otel` and `OTEL_…`.",
     )
 
     log_level: str = setting(
-        "info", choice("debug", "info", "warning", "error"), "Least severe line that is logged."
+        "info", choice("debug", "info", "warning", "error"), "Least severe level that is logged."
     )
     log_attempts: str = setting(
         "failed",
         choice("failed", "all"),
-        "Which attempts have a line at level `info`; the others have one at `debug`.",
+        "Which attempts are logged at level `info`; the others at `debug`.",
     )
-    log_format: str = setting("console", choice("console", "json"), "How log lines are written.")
+    log_format: str = setting("console", choice("console", "json"), "Format of log lines.")
 
     @property
     def base_url(self) -> str:
-        """Where `web` is reached, as far as the settings tell."""
+        """The URL of `web`, as far as the settings say."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url or f"http://{host}:{self.port}"
 
     @property
     def event_origin(self) -> EventOrigin:
-        """The source and the address that events name."""
+        """The source and the URL that events contain."""
         return EventOrigin(self.cloudevents_source, self.public_url)
 
     @property
@@ -363,7 +361,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class SettingInfo:
-    """What is known of a setting: its name, its default as text, how it is read, README's words about it."""
+    """A setting: its name, its default as text, its parser and its description in README."""
 
     name: str
     attribute: str

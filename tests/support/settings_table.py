@@ -1,4 +1,4 @@
-"""`python -m tests.support.settings_table` writes README's table of settings anew from `delivery.config`."""
+"""`python -m tests.support.settings_table` writes README's table of settings from `delivery.config`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _TABLE_PATTERN = re.compile(r"(<!-- settings: [^\n]*-->\n).*?(<!-- /settings -->
 
 
 def render_settings_table() -> str:
-    """The table as README should have it."""
-    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    """The table as README has it."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
     for info in list_settings():
         default = f"`{info.default}`" if info.default else ""
         rows.append(f"| `{info.variable}` | {default} | {info.description} |")
@@ -21,7 +21,7 @@ def render_settings_table() -> str:
 
 
 def replace_table(readme: str) -> str:
-    """The text with its table made anew."""
+    """The text with its table replaced."""
     return _TABLE_PATTERN.sub(lambda place: f"{place[1]}\n{render_settings_table()}\n\n{place[2]}", readme)
 
 
