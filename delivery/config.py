@@ -21,6 +21,7 @@ from delivery.domain.setting_parsers import (
     choice,
     duration,
     integer,
+    matching_text,
     number,
     parse_amqp_url,
     parse_cloudevents_source,
@@ -29,7 +30,6 @@ from delivery.domain.setting_parsers import (
     parse_flag,
     parse_operator_key,
     parse_public_url,
-    words,
 )
 from retries.backoff import DEFAULT_SCHEDULE
 from retries.breaker import BreakerConfig
@@ -83,7 +83,7 @@ class Settings:
     queue_type: str = setting("classic", choice("classic", "quorum"), "Type of the delivery queues.")
     queue_name: str = setting(
         "waybill",
-        words("[a-zA-Z0-9_.-]{1,200}", "1 to 200 letters, digits, dots, dashes and underscores"),
+        matching_text("[a-zA-Z0-9_.-]{1,200}", "1 to 200 letters, digits, dots, dashes and underscores"),
         "Prefix of the queues' names.",
     )
     ingest_prefetch: int = setting(

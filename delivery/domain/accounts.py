@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from delivery.domain.ids import KeyId, LinkId, TenantId, UserId
 
 
-ENGINE_ACTOR = "waybill"  # the actor of what the engine does by itself
+ENGINE_ACTOR = "waybill"  # the actor of the engine's own actions
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something, as the journal names them: a user, an API key, the CLI or the engine.
+    """The actor of a journal entry: a user, an API key, the CLI or the engine.
 
     `address` is the client's address or host name; None: not known.
     """
@@ -43,9 +43,9 @@ class PortalRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with an account. `disabled_at`: they cannot sign in since then; None: they can.
+    """A console account. `disabled_at`: when it was disabled; None: it can sign in.
 
-    `has_password` False: they sign in through something else that authenticates them.
+    `has_password` False: the user signs in through an external authentication.
     """
 
     id: UserId
@@ -64,7 +64,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class PortalLink:
-    """A link by which a partner sees its own tenant for a while. `key_id` None: the operator made it."""
+    """A partner's temporary link to its own tenant. `key_id` None: created by the operator."""
 
     id: LinkId
     tenant_id: TenantId

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A tenant's key as it may be shown; `hint` is the beginning of its text.
+    """A tenant's key without its text; `hint` is the beginning of the text.
 
     `expires_at` None: it does not expire. `last_used_at` is accurate to about a minute. `requests_per_second`
     None: the operator's limit applies. `replaced_by` is the key that a rotation put in its place.

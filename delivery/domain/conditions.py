@@ -61,18 +61,20 @@ class Condition:
         if self._tree is None:
             raise ConditionFailed(self._error)
         try:
-            answer = _BudgetedInterpreter().visit(self._tree, payload)
+            value = _BudgetedInterpreter().visit(self._tree, payload)
         except ConditionFailed:
             raise
         except JMESPathTypeError as error:
             raise ConditionFailed(_format_type_error(error)) from None
         except RecursionError:
-            raise ConditionFailed("It goes too deep.") from None
+            raise ConditionFailed("It is nested too deeply.") from None
         except TypeError:  # the library lets text be compared with a number
-            raise ConditionFailed("It compares what cannot be compared, such as text and a number.") from None
+            raise ConditionFailed(
+                "It compares values of different types, such as text and a number."
+            ) from None
         except Exception:  # noqa: BLE001  whatever the library raises, no event may be lost
-            raise ConditionFailed("It cannot be answered for this payload.") from None
-        return answer is not None and answer is not False and answer not in ("", [], {})
+            raise ConditionFailed("It cannot be evaluated for this payload.") from None
+        return value is not None and value is not False and value not in ("", [], {})
 
 
 class ConditionResult(NamedTuple):
@@ -93,10 +95,10 @@ class ConditionEvaluator:
 
     def evaluate(self, condition: Condition) -> ConditionResult:
         """The result of a condition."""
-        found = self._results.get(condition.text)
-        if found is None:
-            found = self._results[condition.text] = self._evaluate(condition)
-        return found
+        result = self._results.get(condition.text)
+        if result is None:
+            result = self._results[condition.text] = self._evaluate(condition)
+        return result
 
     def forget_payload(self) -> None:
         """Drop the parsed payload, which takes much more memory than its bytes; results stay."""
@@ -117,7 +119,7 @@ _NOT_PARSED: Final = object()
 
 
 def compile_condition(text: str) -> Condition:
-    """Compile a condition; raises ValueError saying what is wrong with it."""
+    """Compile a condition; raises ValueError with the reason."""
     if len(text) > MAX_CONDITION_LENGTH:
         raise ValueError(
             f"A condition has at most {MAX_CONDITION_LENGTH} characters, this one has {len(text)}."
@@ -128,7 +130,7 @@ def compile_condition(text: str) -> Condition:
     except JMESPathError as error:
         raise ValueError(f"This is not JMESPath: {_format_parse_error(error)}") from None
     except RecursionError:
-        raise ValueError("A condition may not be nested that deep.") from None
+        raise ValueError("The condition is nested too deeply.") from None
     return Condition(text, tree)
 
 
@@ -143,19 +145,19 @@ def compile_stored_condition(text: str) -> Condition:
 
 def _format_parse_error(error: JMESPathError) -> str:
     """The first line of the library's message; the others repeat the expression."""
-    first, _, _ = str(error).partition("\n")
-    said = first.removeprefix("Invalid jmespath expression: ").removesuffix(", for expression:")
-    return said.rstrip(":.") + "."
+    first_line, _, _ = str(error).partition("\n")
+    message = first_line.removeprefix("Invalid jmespath expression: ").removesuffix(", for expression:")
+    return message.rstrip(":.") + "."
 
 
 def _format_type_error(error: JMESPathTypeError) -> str:
     takes = " or ".join(error.expected_types)
-    return f"{error.function_name}() takes {takes}, and was given {error.actual_type}."
+    return f"{error.function_name}()takes {takes}, not {error.actual_type}."
 
 
 def _check_node(node: _TreeNode, *, depth: int = 0) -> None:
     if depth > _MAX_DEPTH:
-        raise ValueError("A condition may not be nested that deep.")
+        raise ValueError("The condition is nested too deeply.")
     kind = node["type"]
     if kind not in _ALLOWED_NODES:
         raise ValueError(f"A condition may not use {kind.replace('_', ' ')}.")
@@ -169,12 +171,12 @@ def _check_node(node: _TreeNode, *, depth: int = 0) -> None:
             _check_node(child, depth=depth + 1)
 
 
-def _check_call(name: str, given: int) -> None:
+def _check_call(name: str, count: int) -> None:
     if name not in _FUNCTION_ARITIES:
         raise ValueError(f"A condition may use {', '.join(sorted(_FUNCTION_ARITIES))}; not {name}.")
-    takes = _FUNCTION_ARITIES[name]
-    if given != takes and not (takes is None and given):
-        raise ValueError(f"{name}() takes {takes or 'one or more'} {'value' if takes == 1 else 'values'}.")
+    arity = _FUNCTION_ARITIES[name]
+    if count != arity and not (arity is None and count):
+        raise ValueError(f"{name}() takes {arity or 'one or more'} {'value' if arity == 1 else 'values'}.")
 
 
 def _is_equal(left: object, right: object) -> Any:
@@ -211,7 +213,7 @@ class _BudgetedInterpreter(TreeInterpreter):
     def count(self, visits: int) -> None:
         self._visits += visits
         if self._visits > MAX_VISITS:
-            raise ConditionFailed(f"It looks at more than {MAX_VISITS:,} parts of the payload.")
+            raise ConditionFailed(f"It evaluates more than {MAX_VISITS:,} parts of the payload.")
 
 
 _CURRENT: Final[_TreeNode] = {"type": "current", "children": [], "value": None}
@@ -225,13 +227,13 @@ class _BudgetedFunctions(Functions):
         self._count = count
 
     def call_function(self, function_name: str, resolved_args: Iterable[Any]) -> Any:
-        given = list(resolved_args)
+        arguments = list(resolved_args)
         if function_name == "contains":
-            subject, wanted = given
-            if isinstance(wanted, list | dict):
-                raise ConditionFailed("It looks for a list or an object.")
+            subject, element = arguments
+            if isinstance(element, list | dict):
+                raise ConditionFailed("It searches for a list or an object.")
             if isinstance(subject, str):
                 self._count(len(subject) // _CHARS_PER_VISIT)
             elif isinstance(subject, list):
                 self._count(len(subject))
-        return super().call_function(function_name, given)
+        return super().call_function(function_name, arguments)

@@ -1,4 +1,4 @@
-"""A delivery: one event owed to one endpoint, where it stands and what holds it."""
+"""A delivery: one event owed to one endpoint, its status and its holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times and durations as text: what people type, and what is shown to them. Pure."""
+"""Parses and formats times and durations. Pure."""
 
 from __future__ import annotations
 

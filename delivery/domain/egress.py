@@ -73,22 +73,22 @@ class Proxy:
 
 
 def _is_usable(proxy: Proxy) -> bool:
-    """Whether this proxy can be sent the user and the password, and its port is one."""
+    """Whether the user name and the password fit the proxy's protocol, and the port is valid."""
     if proxy.user is None:
         return proxy.port <= MAX_PORT
-    said = (proxy.user.encode(), proxy.password.encode())
+    credentials = (proxy.user.encode(), proxy.password.encode())
     if proxy.scheme in {"http", "https"}:
         return ":" not in proxy.user
-    return all(0 < len(one) <= MAX_SOCKS_FIELD_BYTES for one in said)
+    return all(0 < len(field) <= MAX_SOCKS_FIELD_BYTES for field in credentials)
 
 
 class BadSourceAddress(ValueError):
-    """The text names no address that connections can come from."""
+    """The text is not a source address for connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceAddresses:
-    """The address that connections come from, for each kind. Neither: whichever the system chooses."""
+    """The source addresses of connections, one for each IP version. Neither: the system chooses."""
 
     v4: IPv4Address | None = None
     v6: IPv6Address | None = None

@@ -1,7 +1,7 @@
 """The error tree. Errors carry facts; API, CLI and console turn them into answers.
 
 WaybillError
-├── Refusal                 the request cannot be served as it stands (answered by 4xx)
+├── Refusal                 the request cannot be served (answered by 4xx)
 │   ├── Invalid             a field is wrong: names the field and says why
 │   ├── MalformedId         not an id of the expected kind
 │   ├── NotFound            there is no such thing for this caller
@@ -35,14 +35,14 @@ class WaybillError(Exception):
 
 
 class Refusal(WaybillError):
-    """The request cannot be served as it stands."""
+    """The request cannot be served."""
 
 
 class Invalid(Refusal):
     """A field is wrong. `field` is a dotted path into the request, such as `events.3.type`."""
 
     def __init__(self, field: str, why: str) -> None:
-        """Say which field and why."""
+        """`why` continues a sentence that begins with the field."""
         self.field = field
         self.why = why
         super().__init__(f"{field}: {why}")
@@ -69,7 +69,7 @@ class NotFound(Refusal):
 
 
 class NotAuthenticated(Refusal):
-    """No key was sent, or an unknown one; the two are not told apart."""
+    """No key, or an unknown key, was sent; callers cannot distinguish the two."""
 
 
 class NotAllowed(Refusal):
@@ -88,7 +88,7 @@ class ScopeMissing(NotAllowed):
 
 
 class Conflict(Refusal):
-    """The current state forbids it; the message says how to go on."""
+    """The current state forbids the request; the message says what to do."""
 
 
 class TooLarge(Refusal):
@@ -99,16 +99,16 @@ class TooLarge(Refusal):
         self.what = what
         self.size = size
         self.limit = limit
-        super().__init__(f"{what} has {size:,} {unit}; at most {limit:,} are taken.")
+        super().__init__(f"{what} has {size:,} {unit}; at most {limit:,} are allowed.")
 
 
 class TooManyTries(Refusal):
-    """Too many tries have failed; `retry_after` is how long to wait for the next."""
+    """Too many failed attempts; `retry_after` is how long to wait for the next."""
 
     def __init__(self, retry_after: timedelta) -> None:
         """Say how long to wait."""
         self.retry_after = retry_after
-        super().__init__(f"Too many tries have failed. Try again in {format_duration(retry_after)}.")
+        super().__init__(f"Too many failed attempts. Try again in {format_duration(retry_after)}.")
 
 
 class TooManyRequests(Refusal):
@@ -119,7 +119,7 @@ class TooManyRequests(Refusal):
         self.limit = limit
         self.retry_after = retry_after
         super().__init__(
-            f"This key may ask {limit:,} times a second. Ask again in {format_duration(retry_after)}."
+            f"This key may make {limit:,} requests per second. Try again in {format_duration(retry_after)}."
         )
 
 

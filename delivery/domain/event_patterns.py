@@ -38,7 +38,7 @@ def matches_any_pattern(patterns: Sequence[str], event_type: str) -> bool:
 
 
 def check_event_type(text: str) -> str:
-    """Return the text if it is an event type; raises ValueError saying what is wrong."""
+    """Return the text if it is an event type; raises ValueError with the reason."""
     if len(text) > MAX_EVENT_TYPE_LENGTH:
         raise ValueError(
             f"An event type has at most {MAX_EVENT_TYPE_LENGTH} characters, this one has {len(text)}."
@@ -65,7 +65,7 @@ def check_pattern(text: str) -> str:
 
 
 def check_channel(text: str) -> str:
-    """Return the text if it is a channel; raises ValueError saying what is wrong."""
+    """Return the text if it is a channel; raises ValueError with the reason."""
     if _CHANNEL.fullmatch(text) is None:
         raise ValueError(
             f"A channel is 1 to {MAX_CHANNEL_LENGTH} letters, digits, dots, colons, underscores and hyphens, "

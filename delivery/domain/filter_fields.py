@@ -34,7 +34,7 @@ class InvalidFilter(Invalid):
 class FilterField:
     """One field of a filter: the attribute that it sets, and how a text becomes its value.
 
-    With `max_values` it is a list of at most so many values.
+    With `max_values` it is a list with at most that many values.
     """
 
     attribute: str
@@ -62,19 +62,23 @@ def parse_filter_fields(
 ) -> dict[str, Any]:
     """The attributes of a filter from raw values by name; every filter also has `since` and `until`.
 
-    None and empty lists are not set. Values that are no text are taken as they are: a framework has read
-    them. `now` is where ages such as `2h` count back from; without `limited` a list may have any length.
+    None and empty lists are not set. Values that are not text are used unchanged: a framework has parsed
+    them. Ages such as `2h` count back from `now`; without `limited` a list may have any length.
     Raises InvalidFilter with every error.
     """
     read_time = partial(parse_time, now=now, naive_is_utc=True)
-    known = {**fields, "since": FilterField("since", read_time), "until": FilterField("until", read_time)}
+    all_fields = {
+        **fields,
+        "since": FilterField("since", read_time),
+        "until": FilterField("until", read_time),
+    }
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for name, value in raw.items():
         if value is None or value in ([], ()):
             continue
         try:
-            values[known[name].attribute] = known[name].read(value, limited=limited)
+            values[all_fields[name].attribute] = all_fields[name].read(value, limited=limited)
         except (ValueError, MalformedId) as error:
             errors[name] = str(error)
     if "since" in values and "until" in values and values["until"] < values["since"]:

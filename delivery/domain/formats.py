@@ -84,15 +84,15 @@ class PayloadFormatter:
 
     def format_event(self, event_id: EventId, envelope: bytes) -> FormattedPayload:
         """Format an event's stored envelope; the bytes of `data` are copied unchanged."""
-        shown = format_id(Prefix.EVENT, event_id)
+        public_id = format_id(Prefix.EVENT, event_id)
         type_, timestamp, data = _parse_envelope(envelope)
         if self.payload is PayloadKind.THIN:
-            data = _build_thin_body(shown, type_, timestamp, self.origin.build_event_url(shown))
+            data = _build_thin_body(public_id, type_, timestamp, self.origin.build_event_url(public_id))
         if self.format is PayloadFormat.STANDARD:
             return FormattedPayload(envelope if self.payload is PayloadKind.FULL else data, {})
         attributes = {
             "specversion": "1.0",
-            "id": shown,
+            "id": public_id,
             "source": self.origin.build_source(self.tenant_id),
             "type": type_,
             "time": timestamp,
@@ -108,7 +108,7 @@ class PayloadFormatter:
 def build_formatter(
     payload_format: PayloadFormat, payload: PayloadKind, *, tenant_id: TenantId, origin: EventOrigin
 ) -> PayloadFormatter | None:
-    """The formatter for an endpoint's settings; None: the stored envelope is sent as it is."""
+    """The formatter for an endpoint's settings; None: the stored envelope is sent unchanged."""
     if payload_format is PayloadFormat.STANDARD and payload is PayloadKind.FULL:
         return None
     return PayloadFormatter(payload_format, payload, tenant_id, origin)
@@ -117,20 +117,24 @@ def build_formatter(
 def reconstruct_body(
     sha256: bytes, event_id: EventId, envelope: bytes, *, tenant_id: TenantId, origin: EventOrigin
 ) -> bytes | None:
-    """Build the body with this hash from an event; None: no format gives it under today's settings."""
+    """Rebuild the body with this hash from an event; None: no format yields it with the current settings."""
     if hashlib.sha256(envelope).digest() == sha256:
         return envelope
-    for wanted, payload in product(PayloadFormat, PayloadKind):
-        for known in (origin, EventOrigin(origin.source)):
-            body = PayloadFormatter(wanted, payload, tenant_id, known).format_event(event_id, envelope).body
+    for payload_format, payload in product(PayloadFormat, PayloadKind):
+        for candidate in (origin, EventOrigin(origin.source)):
+            body = (
+                PayloadFormatter(payload_format, payload, tenant_id, candidate)
+                .format_event(event_id, envelope)
+                .body
+            )
             if hashlib.sha256(body).digest() == sha256:
                 return body
     return None
 
 
 def _build_thin_body(event_id: str, type_: str, timestamp: str, link: str | None) -> bytes:
-    told = {"id": event_id, "type": type_, "timestamp": timestamp}
-    return _encode_json(told if link is None else told | {"url": link})
+    members = {"id": event_id, "type": type_, "timestamp": timestamp}
+    return _encode_json(members if link is None else members | {"url": link})
 
 
 def _build_headers(attributes: Mapping[str, str]) -> dict[str, str]:

@@ -26,13 +26,13 @@ SLOT_BOUNDS_US: Final = _build_bounds()
 Named = TypeVar("Named", int, str)
 
 
-def merge_counts(many: Iterable[Mapping[Named, int]]) -> dict[Named, int]:
+def merge_counts(many_counts: Iterable[Mapping[Named, int]]) -> dict[Named, int]:
     """Add up several counts, of slots or of names."""
-    whole: dict[Named, int] = {}
-    for counts in many:
+    total: dict[Named, int] = {}
+    for counts in many_counts:
         for name, count in counts.items():
-            whole[name] = whole.get(name, 0) + count
-    return whole
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def estimate_quantile(slots: Mapping[int, int], fraction: float) -> timedelta | None:

@@ -73,11 +73,11 @@ def require_active(endpoint: Endpoint) -> None:
     """Raise Conflict, which says how to go on, unless the endpoint is active."""
     if endpoint.state is EndpointState.ACTIVE:
         return
-    shown = format_id(Prefix.ENDPOINT, endpoint.id)
+    public_id = format_id(Prefix.ENDPOINT, endpoint.id)
     way_on = "resume" if endpoint.state is EndpointState.PAUSED else "enable"
     raise Conflict(
-        f"The endpoint {shown} is {endpoint.state} and its deliveries are held. {way_on.capitalize()} it "
-        f"first (POST /v1/endpoints/{shown}/{way_on}), or replay with hold: it goes out when that is done."
+        f"The endpoint {public_id} is {endpoint.state} and its deliveries are held. {way_on.capitalize()} it "
+        f"first (POST /v1/endpoints/{public_id}/{way_on}), or replay with hold: it is then sent later."
     )
 
 

@@ -151,7 +151,7 @@ def compile_schema(schema: object) -> Validator:
     except (ValueError, RecursionError):
         raise InvalidSchema((), "is not JSON that can be stored") from None
     if len(text) > MAX_SCHEMA_BYTES:
-        raise InvalidSchema((), f"has {len(text):,} bytes; at most {MAX_SCHEMA_BYTES:,} are taken")
+        raise InvalidSchema((), f"has {len(text):,} bytes; at most {MAX_SCHEMA_BYTES:,} are allowed")
     if _measure_depth(schema) > MAX_SCHEMA_DEPTH:
         raise InvalidSchema((), f"is nested deeper than {MAX_SCHEMA_DEPTH} levels")
     if not isinstance(schema, (dict, bool)):
@@ -169,19 +169,19 @@ def rebase_schema(schema: Any, pointer: str) -> Any:
     """
     if not isinstance(schema, dict):
         return schema
-    moved: dict[str, Any] = {}
-    for word, value in schema.items():
-        if word == "$ref":
-            moved[word] = pointer + value[1:]
-        elif word in _SINGLE_KEYWORDS:
-            moved[word] = rebase_schema(value, pointer)
-        elif word in _LIST_KEYWORDS:
-            moved[word] = [rebase_schema(one, pointer) for one in value]
-        elif word in _OBJECT_KEYWORDS:
-            moved[word] = {name: rebase_schema(one, pointer) for name, one in value.items()}
-        elif word != "$schema":
-            moved[word] = value
-    return moved
+    rebased: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword == "$ref":
+            rebased[keyword] = pointer + value[1:]
+        elif keyword in _SINGLE_KEYWORDS:
+            rebased[keyword] = rebase_schema(value, pointer)
+        elif keyword in _LIST_KEYWORDS:
+            rebased[keyword] = [rebase_schema(part, pointer) for part in value]
+        elif keyword in _OBJECT_KEYWORDS:
+            rebased[keyword] = {name: rebase_schema(part, pointer) for name, part in value.items()}
+        elif keyword != "$schema":
+            rebased[keyword] = value
+    return rebased
 
 
 def is_draft_7_compatible(schema: Any) -> bool:
@@ -210,23 +210,23 @@ def _iter_subschemas(schema: object) -> Iterator[tuple[_Path, object]]:
     """Yield the direct subschemas of a schema."""
     if not isinstance(schema, dict):
         return
-    for word, value in schema.items():
-        if word in _SINGLE_KEYWORDS:
-            yield (word,), value
-        elif word in _LIST_KEYWORDS and isinstance(value, list):
-            for place, one in enumerate(value):
-                yield (word, place), one
-        elif word in _OBJECT_KEYWORDS and isinstance(value, dict):
-            for name, one in value.items():
-                yield (word, name), one
+    for keyword, value in schema.items():
+        if keyword in _SINGLE_KEYWORDS:
+            yield (keyword,), value
+        elif keyword in _LIST_KEYWORDS and isinstance(value, list):
+            for index, part in enumerate(value):
+                yield (keyword, index), part
+        elif keyword in _OBJECT_KEYWORDS and isinstance(value, dict):
+            for name, part in value.items():
+                yield (keyword, name), part
 
 
 def _check_keywords(part: object, path: _Path) -> None:
     if not isinstance(part, dict):
         return
-    for word, why in _REFUSED_KEYWORDS.items():
-        if word in part:
-            raise InvalidSchema((*path, word), why)
+    for keyword, reason in _REFUSED_KEYWORDS.items():
+        if keyword in part:
+            raise InvalidSchema((*path, keyword), reason)
     if part.get("$schema", DIALECT) != DIALECT:
         raise InvalidSchema((*path, "$schema"), f"must be {DIALECT}, or left out")
 
@@ -242,34 +242,34 @@ def _measure_size(parts: Mapping[_Path, object]) -> int:
 
     def size(path: _Path) -> int:
         if path in pending:
-            raise InvalidSchema(path, "refers to itself; how much a check costs could not be bounded")
+            raise InvalidSchema(path, "refers to itself, which is not supported")
         if path not in sizes:
             if len(pending) > _MAX_RESOLVED_DEPTH:
                 raise InvalidSchema(
-                    path, f"is more than {_MAX_RESOLVED_DEPTH} levels deep with what it refers to"
+                    path, f"is more than {_MAX_RESOLVED_DEPTH} levels deep including references"
                 )
             pending.add(path)
             part = parts[path]
-            found = 0
+            count = 0
             for below, _ in _iter_subschemas(part):
                 if below[0] not in _DEFINITION_KEYWORDS:
-                    found += size(path + below)
+                    count += size(path + below)
             if isinstance(part, dict) and "$ref" in part:
-                found += size(_resolve_ref(part["$ref"], (*path, "$ref"), places))
-            found = 1 + found * (
+                count += size(_resolve_ref(part["$ref"], (*path, "$ref"), places))
+            count = 1 + count * (
                 _UNEVALUATED_FACTOR
                 if isinstance(part, dict) and not _UNEVALUATED_KEYWORDS.isdisjoint(part)
                 else 1
             )
             pending.discard(path)
-            sizes[path] = found
+            sizes[path] = count
         return sizes[path]
 
-    # Every part by itself, including definitions that nothing refers to.
+    # Measure every part, including unused definitions.
     largest = max(map(size, parts))
     if largest > MAX_SCHEMA_PARTS:
         raise InvalidSchema(
-            (), f"has {largest:,} parts with what it refers to; at most {MAX_SCHEMA_PARTS:,} are taken"
+            (), f"has {largest:,} parts including references; at most {MAX_SCHEMA_PARTS:,} are allowed"
         )
     return sizes[()]
 
@@ -277,9 +277,11 @@ def _measure_size(parts: Mapping[_Path, object]) -> int:
 def _resolve_ref(ref: object, path: _Path, places: Mapping[str, _Path]) -> _Path:
     """The path to which a reference points."""
     if not isinstance(ref, str) or not (ref == "#" or ref.startswith("#/")):
-        raise InvalidSchema(path, "must point into this schema, such as #/$defs/money; nothing is fetched")
+        raise InvalidSchema(
+            path, "must point into this schema, such as #/$defs/money; other documents are not fetched"
+        )
     if ref not in places:
-        raise InvalidSchema(path, f"leads to no schema: {ref[:80]}")
+        raise InvalidSchema(path, f"does not point to a schema: {ref[:80]}")
     return places[ref]
 
 
@@ -297,8 +299,8 @@ def _measure_depth(value: object) -> int:
 
 
 def _format_error(error: jsonschema_rs.ValidationError) -> str:
-    why = " ".join(error.message.split())
-    return why if len(why) <= _MAX_REASON_LENGTH else f"{why[:_MAX_REASON_LENGTH]}…"
+    message = " ".join(error.message.split())
+    return message if len(message) <= _MAX_REASON_LENGTH else f"{message[:_MAX_REASON_LENGTH]}…"
 
 
 def _refuse_fetch(uri: str) -> NoReturn:

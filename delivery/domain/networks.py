@@ -25,7 +25,7 @@ class BadAllowList(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """Networks inside which the operator lets the engine dial, though they are private or reserved."""
+    """Private or reserved networks to which the operator allows connections."""
 
     networks: tuple[Network, ...] = ()
 
@@ -63,10 +63,10 @@ def parse_ports(text: str) -> frozenset[int]:
 
 def parse_host_port(text: str) -> tuple[str, int]:
     """Read `host:port`; raises ValueError."""
-    found = _HOST_AND_PORT.match(text)
-    if found is None or not 1 <= int(found["port"]) <= MAX_PORT:
+    match = _HOST_AND_PORT.match(text)
+    if match is None or not 1 <= int(match["port"]) <= MAX_PORT:
         raise ValueError(f"{text!r} is not of the form host:port")
-    return found["host"].strip("[]"), int(found["port"])
+    return match["host"].strip("[]"), int(match["port"])
 
 
 def split_list(text: str) -> list[str]:

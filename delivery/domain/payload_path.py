@@ -48,15 +48,15 @@ class PayloadEquals:
     def matches(self, body: bytes) -> bool:
         """Whether an event with this body matches; never raises, whatever the bytes are."""
         try:
-            found: Any = json.loads(body, parse_float=Decimal, parse_int=Decimal)["data"]
-            wanted = json.loads(self.value, parse_float=Decimal, parse_int=Decimal)
+            value: Any = json.loads(body, parse_float=Decimal, parse_int=Decimal)["data"]
+            expected = json.loads(self.value, parse_float=Decimal, parse_int=Decimal)
         except (ValueError, TypeError, KeyError, RecursionError, ArithmeticError):
             return False
         for step in self.path:
-            found = _descend(found, step)
-            if found is _MISSING:
+            value = _descend(value, step)
+            if value is _MISSING:
                 return False
-        return _is_equal(found, wanted)
+        return _is_equal(value, expected)
 
 
 def extract_data(body: bytes) -> bytes:
@@ -81,20 +81,20 @@ def _parse_path(text: str) -> tuple[tuple[str | int, ...], str]:
     steps: list[str | int] = []
     rest = text[1:]
     while rest and not rest.startswith("="):
-        if (found := _NAME.match(rest)) is not None:
-            steps.append(found[1])
-        elif (found := _INDEX.match(rest)) is not None:
-            steps.append(int(found[1]))
-        elif (found := _QUOTED.match(rest)) is not None:
-            steps.append(_unquote(found))
+        if (match := _NAME.match(rest)) is not None:
+            steps.append(match[1])
+        elif (match := _INDEX.match(rest)) is not None:
+            steps.append(int(match[1]))
+        elif (match := _QUOTED.match(rest)) is not None:
+            steps.append(_unquote(match))
         else:
             raise ValueError(f"cannot be read from {rest[:20]!r} on; write .name, [0] or ['a name']")
-        rest = rest[found.end() :]
+        rest = rest[match.end() :]
     return tuple(steps), rest
 
 
-def _unquote(found: re.Match[str]) -> str:
-    single, double = found[1], found[2]
+def _unquote(match: re.Match[str]) -> str:
+    single, double = match[1], match[2]
     inner = single.replace("\\'", "'").replace('"', '\\"') if double is None else double
     name: str = json.loads(f'"{inner}"')
     return name
@@ -113,18 +113,18 @@ def _reject_constant(name: str) -> object:
     raise ValueError(name)
 
 
-def _descend(found: Any, step: str | int) -> Any:
+def _descend(value: Any, step: str | int) -> Any:
     if isinstance(step, str):
-        return found.get(step, _MISSING) if isinstance(found, dict) else _MISSING
-    return found[step] if isinstance(found, list) and step < len(found) else _MISSING
+        return value.get(step, _MISSING) if isinstance(value, dict) else _MISSING
+    return value[step] if isinstance(value, list) and step < len(value) else _MISSING
 
 
-def _is_equal(one: Any, other: Any) -> bool:
+def _is_equal(left: Any, right: Any) -> bool:
     """Equality of JSON values; `Decimal` compares numbers exactly, and `True` would equal 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_is_equal(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_is_equal, one, other))
-    return type(one) is type(other) and bool(one == other)
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_is_equal(left[name], right[name]) for name in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_is_equal, left, right))
+    return type(left) is type(right) and bool(left == right)

@@ -141,7 +141,7 @@ class Replay:
 
     @property
     def done(self) -> int:
-        """How many have ended, in whatever state."""
+        """The number of deliveries that have ended, in any state."""
         return self.selected - self.remaining
 
     @property
@@ -210,13 +210,13 @@ def share_evenly(needs: Sequence[int], limit: int) -> list[int]:
 
     When there is less than one for each, the first endpoints get one.
     """
-    takes = [0] * len(needs)
-    left = limit
-    needy = [place for place, need in enumerate(needs) if need][:limit]
-    for done, place in enumerate(sorted(needy, key=lambda place: needs[place])):
-        takes[place] = min(needs[place], left // (len(needy) - done))
-        left -= takes[place]
-    return takes
+    shares = [0] * len(needs)
+    remaining = limit
+    indexes = [index for index, need in enumerate(needs) if need][:limit]
+    for served, index in enumerate(sorted(indexes, key=lambda index: needs[index])):
+        shares[index] = min(needs[index], remaining // (len(indexes) - served))
+        remaining -= shares[index]
+    return shares
 
 
 # ------------------------------------------------------------------ speed
@@ -263,7 +263,7 @@ def compute_step_delay(
 
     With seconds of work queued a step can wait: it costs the ledger time too.
     """
-    waiting, queued, retrying = (counts.get(one, 0) for one in OPEN_ITEM_STATES)
+    waiting, queued, retrying = (counts.get(item_state, 0) for item_state in OPEN_ITEM_STATES)
     match state:
         case ReplayState.RUNNING:
             if selecting or (progressed and not is_far_ahead(queued, per_second)):

@@ -72,8 +72,8 @@ class RetentionPeriods:
             content: min(self.get_days(content), (tenant_periods or {}).get(content, self.get_days(content)))
             for content in TENANT_CONFIGURABLE
         }
-        for part, whole in CONTAINED_IN.items():
-            days[part] = min(days[part], days[whole])
+        for part, container in CONTAINED_IN.items():
+            days[part] = min(days[part], days[container])
         return days
 
 
@@ -137,7 +137,7 @@ def apply_period_changes(
         maximum = operator_periods.get_days(RetainedData(name))
         if days is not None and not 1 <= days <= maximum:
             raise Invalid(
-                f"retention.{name}", f"must be from 1 to {maximum} days, which is the operator's term"
+                f"retention.{name}", f"must be from 1 to {maximum} days, which is the operator's period"
             )
     return {name: days for name, days in {**current, **changes}.items() if days is not None}
 
@@ -154,33 +154,35 @@ def build_plan(
     tenants: Mapping[TenantId, Mapping[str, int]],
 ) -> RetentionPlan:
     """Plan what has expired, by the operator's periods and by shorter ones of tenants."""
-    kept = {content: compute_oldest_kept_day(periods.get_days(content), now) for content in RetainedData}
-    there = sorted(partitions, key=lambda partition: (partition.partition.day, partition.partition.table))
-    bodies = (
-        one.partition
-        for one in there
-        if one.partition.table == "events"
-        and not one.payloads_removed
-        and kept[RetainedData.EVENTS] <= one.partition.day < kept[RetainedData.PAYLOAD]
+    oldest_days = {
+        content: compute_oldest_kept_day(periods.get_days(content), now) for content in RetainedData
+    }
+    states = sorted(partitions, key=lambda partition: (partition.partition.day, partition.partition.table))
+    payload_days = (
+        state.partition
+        for state in states
+        if state.partition.table == "events"
+        and not state.payloads_removed
+        and oldest_days[RetainedData.EVENTS] <= state.partition.day < oldest_days[RetainedData.PAYLOAD]
     )
     return RetentionPlan(
-        _plan_drops(kept, there),
-        tuple(bodies),
+        _plan_drops(oldest_days, states),
+        tuple(payload_days),
         _plan_tenant_prunes(periods, now, tenants),
-        kept[RetainedData.DELIVERIES],
+        oldest_days[RetainedData.DELIVERIES],
     )
 
 
 def _plan_drops(
-    kept: Mapping[RetainedData, date], there: Iterable[PartitionState]
+    oldest_days: Mapping[RetainedData, date], states: Iterable[PartitionState]
 ) -> tuple[tuple[DayPartition, ...], ...]:
-    names = {one.partition for one in there}
-    days = sorted({one.day for one in names})
+    names = {state.partition for state in states}
+    days = sorted({partition.day for partition in names})
     groups = (
-        tuple(one for table in tables if (one := DayPartition(table, day)) in names)
+        tuple(partition for table in tables if (partition := DayPartition(table, day)) in names)
         for day in days
         for content, tables in _TABLES.items()
-        if day < kept[content]
+        if day < oldest_days[content]
     )
     return tuple(group for group in groups if group)
 

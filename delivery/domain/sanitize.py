@@ -17,8 +17,8 @@ _UNSAFE_NON_ASCII: Final = re.compile(f"[{_UNSAFE_CHARS}]")
 
 def escape_control_chars(text: str, *, keep_newlines: bool = False) -> str:
     """The text with control characters as escapes; `keep_newlines` keeps line ends and tabs."""
-    found = _CONTROL_EXCEPT_NEWLINES if keep_newlines else _CONTROL
-    return found.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    pattern = _CONTROL_EXCEPT_NEWLINES if keep_newlines else _CONTROL
+    return pattern.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def escape_control_chars_in_json(document: str) -> str:

@@ -58,9 +58,9 @@ def _parse_key(text: str, position: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _WrappingKey:
-    """One of WAYBILL_SECRET_KEYS. `mark` stands before what it wraps, `plain_mark` before what it sealed.
+    """One of WAYBILL_SECRET_KEYS. `mark` prefixes data keys that it wraps, `plain_mark` sealed secrets.
 
-    Until there were data keys, it sealed the secrets itself; such values still open.
+    Older releases sealed secrets with it directly, without data keys; such values can still be opened.
     """
 
     mark: bytes
@@ -116,10 +116,9 @@ class SecretBox:
         return _decrypt(key.key, sealed[KEY_MARK_BYTES:], context, mark)
 
     def rewrap(self, sealed: bytes, *, context: bytes) -> bytes | None:
-        """Wrap the data key under the newest key; None: it is already. Raises SecretUnreadable.
+        """Wrap the data key again, under the newest key. None: it is already. Raises SecretUnreadable.
 
-        The data key is wrapped anew and what is under it stays as it is, so the secret itself is not opened;
-        but for a value from the time before data keys.
+        The secret itself is not decrypted, except for a value without a data key.
         """
         mark = sealed[:KEY_MARK_BYTES]
         if mark == self._keys[0].mark:
@@ -138,8 +137,8 @@ class SecretBox:
         return _decrypt(key.key, sealed[KEY_MARK_BYTES:_WRAPPED_KEY_BYTES], b"key|" + context, key.mark)
 
 
-def _compute_mark(what: bytes, key: bytes) -> bytes:
-    return hashlib.sha256(b"waybill " + what + b" mark" + key).digest()[:KEY_MARK_BYTES]
+def _compute_mark(purpose: bytes, key: bytes) -> bytes:
+    return hashlib.sha256(b"waybill " + purpose + b" mark" + key).digest()[:KEY_MARK_BYTES]
 
 
 def _build_cipher(key: bytes) -> AESGCM:

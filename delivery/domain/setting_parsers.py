@@ -88,8 +88,8 @@ def choice(*names: str) -> Callable[[str], str]:
     return parse
 
 
-def words(pattern: str, description: str) -> Callable[[str], str]:
-    """Text that matches a pattern as a whole."""
+def matching_text(pattern: str, description: str) -> Callable[[str], str]:
+    """Text that matches a whole pattern."""
     compiled = re.compile(pattern)
 
     def parse(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Lookups that concurrent callers share, and the bounded dict that keeps their results.
+"""Lookups shared by concurrent callers, and a bounded dict for their results.
 
-It stands in the lowest room because every room above has lookups to share: names (`destinations`),
-tokens (`destinations.http`), schemas (`pipeline`) and API keys (`services`).
+It is in `domain` because several packages share lookups: names (`destinations`), tokens
+(`destinations.http`), schemas (`pipeline`) and API keys (`services`).
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class SingleFlight(Generic[K, V]):
         return await asyncio.shield(task)
 
     def forget(self, key: K) -> None:
-        """Let the next caller start a lookup of its own; the running one still answers its callers."""
+        """Make the next caller start a new lookup; the running one still returns to its callers."""
         self._running.pop(key, None)
 
     def is_current(self, key: K) -> bool:
-        """Whether the lookup that asks this is still the one of its key, so that its result may be kept."""
+        """Whether the calling lookup has not been forgotten, so that its result may be cached."""
         return self._running.get(key) is asyncio.current_task()
 
     async def wait_until_idle(self) -> None:

@@ -28,7 +28,7 @@ def validating_field(name: str) -> Iterator[None]:
 def check_text(text: str, *, max_length: int, min_length: int = 0) -> str:
     """Return the text if PostgreSQL can store it: length in bounds, not blank, no NUL, no lone surrogate.
 
-    Raises ValueError saying what is wrong.
+    Raises ValueError with the reason.
     """
     if not min_length <= len(text) <= max_length:
         raise ValueError(f"must have {min_length} to {max_length} characters, not {len(text)}")

@@ -72,7 +72,7 @@ class AmqpIntake:
             log.exception("message.not_kept")
             bare = InboundMessage(message.body, original=message.original)
             await self._store_dead_letter(
-                bare, None, "An unexpected error, which the log tells of; the body alone is kept."
+                bare, None, "An unexpected error (see the log); only the body is stored."
             )
         return False
 

@@ -458,7 +458,7 @@ async def test_channels_and_condition_errors_are_stored_with_and_without_a_trace
             "left join deliveries d on d.event_id = e.id order by e.id desc limit 3",
         )
         trace = TRACE if traced else None
-        failed = "length() takes string or array or object, and was given number."
+        failed = "length() takes string or array or object, not number."
         assert [tuple(row) for row in reversed(kept)] == [
             (["eu", "us"], trace, 1, failed),
             (None, trace, 1, None),

@@ -72,9 +72,9 @@ def test_a_condition_that_looks_at_too_much_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("text", "payload", "why"),
     [
-        ("a < 'x'", {"a": 1}, "cannot be compared"),
-        ("contains(a, `5`)", {"a": "text"}, "cannot be compared"),
-        ("a[::0]", {"a": [1]}, "cannot be answered"),
+        ("a < 'x'", {"a": 1}, "values of different types"),
+        ("contains(a, `5`)", {"a": "text"}, "values of different types"),
+        ("a[::0]", {"a": [1]}, "cannot be evaluated"),
         ("a == b", {"a": [1], "b": [1]}, "a list or an object"),
         ("a != b", {"a": {}, "b": {}}, "a list or an object"),
         ("contains(a, b)", {"a": [[1]], "b": [1]}, "a list or an object"),
@@ -93,7 +93,7 @@ def test_what_cannot_be_answered_or_would_take_long_fails_and_never_breaks(
 def test_an_error_tells_types_and_nothing_of_the_payload() -> None:
     with pytest.raises(ConditionFailed) as failed:
         compile_condition("length(card)").is_met({"card": 4242424242424242})
-    assert str(failed.value) == "length() takes string or array or object, and was given number."
+    assert str(failed.value) == "length() takes string or array or object, not number."
 
 
 @pytest.mark.parametrize("text", ["length(a, b)", "not_null()", "contains(a)", "!" * 399 + "a"])
@@ -119,7 +119,7 @@ def test_answers_reads_the_payload_once_and_asks_each_condition_once() -> None:
 
 def test_a_failed_condition_counts_as_met_and_tells_why() -> None:
     answer = ConditionEvaluator(b'{"total": 120}').evaluate(compile_condition("starts_with(total, '1')"))
-    assert answer == ConditionResult(is_met=True, error="starts_with() takes string, and was given number.")
+    assert answer == ConditionResult(is_met=True, error="starts_with() takes string, not number.")
 
 
 def test_stored_unsupported_condition_always_fails() -> None:

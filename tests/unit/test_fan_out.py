@@ -171,7 +171,7 @@ def test_a_condition_filters_and_a_failing_one_delivers_with_its_error() -> None
     one, three = owed_to(wants, NewEvent("a", b'{"total": 120}'))
     assert one == Match(ONE, "*")
     assert three.endpoint_id == THREE
-    assert three.condition_error == "starts_with() takes string, and was given number."
+    assert three.condition_error == "starts_with() takes string, not number."
 
 
 def test_data_is_not_read_where_no_candidate_has_a_condition() -> None:

@@ -170,7 +170,7 @@ async def test_an_event_whose_condition_fails_is_owed_and_says_why(tenant: Tenan
     assert odd["deliveries"] == 1
     fate = (await read_event_fates(tenant, odd))[endpoint["id"]]
     assert fate["verdict"] == "matched"
-    assert fate["condition_failed"] == "It compares what cannot be compared, such as text and a number."
+    assert fate["condition_failed"] == "It compares values of different types, such as text and a number."
     trace = (await tenant.client.get(f"/v1/deliveries/{fate['delivery_id']}/trace")).json()
     (matched,) = [step for step in trace["steps"] if step["what"] == "delivery.matched"]
     assert "its condition could not be evaluated (It compares what" in matched["sentence"]
@@ -310,7 +310,7 @@ async def test_a_trial_says_of_each_part_what_it_makes_of_the_event(tenant: Tena
         failed["sentence"]
         == "It would be delivered to the endpoint, although its condition cannot be evaluated."
     )
-    assert failed["condition"]["failed"].startswith("It compares what cannot be compared")
+    assert failed["condition"]["failed"].startswith("It compares values of different types")
     assert await tenant.list_deliveries() == []
     assert (await tenant.client.get("/v1/events")).json()["items"] == []
 

@@ -500,7 +500,7 @@ async def test_viewer_can_test_a_filter(viewer: FormBrowser, ledger: Ledger, ten
     assert "It does not hold for the event&#39;s data: total &gt; `200`" in page.text
     event = await build.accept_event(ledger, tenant, data=b'{"total": "<b>"}')
     page = await viewer.post(path, event_id=format_id(Prefix.EVENT, event), **asked)
-    assert "though its condition cannot be answered" in page.text
+    assert "although its condition cannot be evaluated" in page.text
 
 
 @pytest.mark.parametrize(
