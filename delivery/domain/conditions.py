@@ -152,7 +152,7 @@ def _format_parse_error(error: JMESPathError) -> str:
 
 def _format_type_error(error: JMESPathTypeError) -> str:
     takes = " or ".join(error.expected_types)
-    return f"{error.function_name}()takes {takes}, not {error.actual_type}."
+    return f"{error.function_name}() takes {takes}, not {error.actual_type}."
 
 
 def _check_node(node: _TreeNode, *, depth: int = 0) -> None:

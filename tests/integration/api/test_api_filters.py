@@ -173,7 +173,7 @@ async def test_an_event_whose_condition_fails_is_owed_and_says_why(tenant: Tenan
     assert fate["condition_failed"] == "It compares values of different types, such as text and a number."
     trace = (await tenant.client.get(f"/v1/deliveries/{fate['delivery_id']}/trace")).json()
     (matched,) = [step for step in trace["steps"] if step["what"] == "delivery.matched"]
-    assert "its condition could not be evaluated (It compares what" in matched["sentence"]
+    assert "its condition could not be evaluated (It compares values" in matched["sentence"]
     assert matched["details"]["condition_failed"] == fate["condition_failed"]
 
 
