@@ -16,6 +16,7 @@ from delivery.bootstrap import Services, open_ledger
 from delivery.domain.accounts import Actor
 from delivery.domain.errors import Misconfigured, SecretUnreadable, Unavailable, WaybillError
 from delivery.domain.sanitize import escape_control_chars
+from delivery.log import set_up_on_first_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,10 +68,16 @@ def run_use_case(use_case: Callable[[Services], Awaitable[T]]) -> T:
 def set_up_cli_logs(settings: Settings) -> None:
     """Log to stderr, from warnings on unless WAYBILL_LOG_LEVEL is set."""
     from delivery.config import read_environment
-    from delivery.telemetry.logs import configure_logging
 
     chosen = "log_level" in read_environment()
-    configure_logging(settings if chosen else replace(settings, log_level="warning"))
+    cli_settings = settings if chosen else replace(settings, log_level="warning")
+
+    def configure() -> None:
+        from delivery.telemetry.logs import configure_logging
+
+        configure_logging(cli_settings)
+
+    set_up_on_first_line(configure)
 
 
 def get_actor() -> Actor:

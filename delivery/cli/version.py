@@ -3,6 +3,6 @@
 
 def print_version() -> None:
     """Print the release's version."""
-    from importlib.metadata import version  # noqa: PLC0415  slow to load, and only needed here
+    from importlib.metadata import version  # slow to load, and only needed here
 
     print(f"waybill {version('waybill-engine')}")

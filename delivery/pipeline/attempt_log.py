@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain.ids import Prefix, format_id
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from delivery.ledger.queue.results import RecordedAttempt
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def log_attempt(result: RecordedAttempt, *, log_successes: bool, traceparent: str | None = None) -> None:

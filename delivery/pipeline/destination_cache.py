@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from delivery.destinations.http.auth import OAuth2, build_authorization_header, decode_credentials
 from delivery.destinations.http.client_certificate import decode_identity
@@ -24,6 +23,7 @@ from delivery.domain.secret_box import (
 )
 from delivery.domain.single_flight import BoundedDict
 from delivery.ledger.queue import destinations as stored
+from delivery.log import get_logger
 from retries.backoff import Schedule
 from signing import KeyRing, RingEntry, parse_secret
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from delivery.ledger.queue.destinations import SealedDestination
     from retries.health import HealthConfig
 
-log = structlog.get_logger()
+log = get_logger()
 
 MAX_CACHED_DESTINATIONS = 10_000
 REDACTED = "[redacted]"

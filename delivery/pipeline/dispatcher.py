@@ -8,13 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import structlog
-
 from delivery.destinations.http.exchange import AttemptLimits
 from delivery.destinations.http.post import build_interrupted_exchange
 from delivery.destinations.http.sender import Sender
 from delivery.domain.ids import AttemptId, Prefix, extract_id_time, format_id, new_id
 from delivery.ledger.queue import claims, results
+from delivery.log import get_logger
 from delivery.pipeline.attempt import SentDelivery, finish_attempt
 from delivery.pipeline.attempt_log import log_attempt
 from delivery.pipeline.concurrency import ConcurrencyLimiter, LimiterClosed
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from delivery.pipeline.recorder import Recorder
     from delivery.telemetry.tracing.otel import AttemptSpan, Tracer
 
-log = structlog.get_logger()
+log = get_logger()
 
 # The operator must mend secrets that cannot be decrypted; meanwhile no attempt is used up.
 _UNREADABLE_RETRY_DELAY = timedelta(minutes=1)

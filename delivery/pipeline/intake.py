@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain.errors import Invalid, TooLarge, Unavailable
 from delivery.ledger.queue import enqueue
+from delivery.log import get_logger
 from delivery.pipeline.fanout import FanoutPlan
 from delivery.pipeline.group_commit import GroupCommit, GroupLimits
 from delivery.pipeline.idempotency import find_earlier_result, store_idempotency_keys
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from delivery.pipeline.schema_cache import SchemaCache
     from delivery.pipeline.subscription_cache import CachedSubscriptions
 
-log = structlog.get_logger()
+log = get_logger()
 
 # When more requests wait, an honest "try again" is better than a longer queue in memory.
 MAX_WAITING_REQUESTS = 4_000

@@ -8,12 +8,11 @@ from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain.backoff import Backoff
 from delivery.domain.errors import Unavailable
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.queue import results
+from delivery.log import get_logger
 from delivery.pipeline.attempt_metrics import record_metrics
 from delivery.pipeline.group_commit import GroupCommit, GroupLimits
 from delivery.pipeline.health_update import apply_results
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from delivery.ledger.queue.results import RecordedAttempt
     from delivery.pipeline.health_update import FinishedAttempt
 
-log = structlog.get_logger()
+log = get_logger()
 
 MAX_BATCH_SIZE = 500
 # Long enough for neighbours to join, short against what a request takes.

@@ -8,12 +8,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import structlog
 
 from delivery.domain.errors import Invalid
 from delivery.domain.json_schema import InvalidSchema, compile_schema
 from delivery.domain.single_flight import SingleFlight
 from delivery.ledger.records import event_types
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Ledger
     from delivery.pipeline.parsing import NewEvent
 
-log = structlog.get_logger()
+log = get_logger()
 
 # How long another process may go by the previous catalogue after a change.
 MAX_AGE: Final = timedelta(seconds=5)

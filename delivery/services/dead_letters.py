@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import structlog
 
 from delivery.domain.errors import Conflict, Invalid, Refusal
 from delivery.domain.ids import EventId, Prefix, format_id, parse_id, require_found
@@ -16,6 +15,7 @@ from delivery.domain.pagination import MAX_ID, PageRequest
 from delivery.domain.validation import check_reason
 from delivery.ledger.records import dead_letters, journal
 from delivery.ledger.records.journal import JournalEntry
+from delivery.log import get_logger
 from delivery.pipeline.parsing import parse_event
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from delivery.ledger.records.dead_letters import DeadLetter
     from delivery.pipeline.intake import Intake
 
-log = structlog.get_logger()
+log = get_logger()
 
 _BATCH_SIZE: Final = 100
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain.attempt import BodyUnavailable
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
@@ -22,6 +20,7 @@ from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.search import count, search, sequences, timeline
 from delivery.ledger.search.sequences import MAX_SEQUENCE as LARGEST_NUMBER
 from delivery.ledger.search.sequences import SequencedDelivery, SequencePage
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +45,7 @@ __all__ = [
     "SequencedDelivery",
 ]
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

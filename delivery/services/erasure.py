@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from delivery.domain.errors import Conflict
 from delivery.domain.ids import Prefix, format_id, require_found
 from delivery.domain.validation import check_reason
 from delivery.ledger.records import attempts, events, journal
 from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.retention import erase
+from delivery.log import get_logger
 from delivery.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.records.events import EventSummary
 
-log = structlog.get_logger()
+log = get_logger()
 
 # The reason of deliveries that are cancelled by an erasure.
 PAYLOAD_ERASED = "payload_erased"

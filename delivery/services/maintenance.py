@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.db import partitions
 from delivery.ledger.queue import endpoint_health, expiry
 from delivery.ledger.records import dead_letters, login_failures, sessions
 from delivery.ledger.records.journal import JournalEntry
+from delivery.log import get_logger
 from delivery.pipeline import system_events
 from delivery.telemetry import metrics
 from retries.limit import INITIAL_IN_FLIGHT
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.queue.expiry import ExpiredDelivery
 
-log = structlog.get_logger()
+log = get_logger()
 
 # So long that no process with a wrong clock deletes a session that is still valid.
 ENDED_SESSION_RETENTION = timedelta(days=1)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import structlog
-
 from delivery.domain.ids import Prefix, TenantId, format_id, new_id, require_found
 from delivery.domain.retention import apply_period_changes
 from delivery.domain.tenant import Tenant
 from delivery.domain.validation import check_name, check_reason
 from delivery.ledger.records import journal, tenants
 from delivery.ledger.records.journal import JournalEntry
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from delivery.domain.retention import RetentionPeriods
     from delivery.ledger.db.session import Ledger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class TenantChanges(TypedDict, total=False):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain.errors import Invalid, NotAuthenticated, Refusal, ScopeMissing, TooLarge, Unavailable
 from delivery.domain.ids import MessageId, Prefix, format_id, new_id
 from delivery.domain.inbound_message import KEY_HEADER, MAX_STORED_BODY_BYTES, InboundMessage, sanitize_text
 from delivery.domain.scopes import Scope
 from delivery.ledger.records import dead_letters
 from delivery.ledger.records.dead_letters import DeadLetter
+from delivery.log import get_logger
 from delivery.pipeline.parsing import parse_event
 from delivery.telemetry import metrics
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from delivery.pipeline.intake import Intake
     from delivery.services.api_keys.service import ApiKeyService
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class AmqpIntake:

@@ -78,3 +78,30 @@ def test_no_text_forges_a_line_of_the_json_log():
     assert {line["level"] for line in told} == {"warning", "error"}
     assert [line["why"] for line in told if line["event"] == "endpoint.unreadable"] == list(HOSTILE)
     assert [line["path"] for line in told if line["event"] == "request.failed"] == list(HOSTILE)
+
+
+def test_logging_is_set_up_by_the_first_line_of_a_library_or_of_ours() -> None:
+    program = """
+import logging, sys
+from delivery.config import parse_settings
+from delivery.log import get_logger, set_up_on_first_line
+
+def set_up():
+    from delivery.telemetry.logs import configure_logging
+    configure_logging(parse_settings({"log_format": "json", "log_level": "warning"}))
+
+set_up_on_first_line(set_up)
+log = get_logger()
+before = "structlog" in sys.modules
+if sys.argv[1] == "library":
+    logging.getLogger("library").warning("lost")
+log.info("too.quiet")
+log.warning("endpoint.unreadable", before=before)
+"""
+    for first in ("library", "ours"):
+        ran = subprocess.run(
+            [sys.executable, "-c", program, first], capture_output=True, check=True, timeout=60
+        )
+        lines = [json.loads(line) for line in ran.stderr.splitlines()]
+        assert [line["event"] for line in lines] == ["lost"] * (first == "library") + ["endpoint.unreadable"]
+        assert lines[-1]["before"] is False

@@ -7,13 +7,13 @@ from uuid import UUID
 
 import dramatiq
 import pika
-import structlog
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Retries
 from pika.exceptions import AMQPConnectionError
 
 from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from delivery.config import Settings
     from delivery.domain.delivery import Priority
 
-log = structlog.get_logger()
+log = get_logger()
 
 Id = TypeVar("Id", bound=UUID)
 

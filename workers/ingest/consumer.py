@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from pika.exceptions import AMQPError
 
 from delivery.domain.backoff import Backoff
 from delivery.domain.errors import Unavailable
 from delivery.domain.inbound_message import KEY_HEADER, InboundMessage
+from delivery.log import get_logger
 from workers.ingest.amqp_frames import TolerantConnection
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pika.channel import Channel
     from pika.spec import Basic
 
-log = structlog.get_logger()
+log = get_logger()
 
 # RabbitMQ 4 drops a message after 20 deliveries by default. We never hand one back unhandled, but a machine
 # that crashes again and again does. RabbitMQ 3.10 and 4 both accept this number.

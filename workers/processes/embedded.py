@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dramatiq
-import structlog
 import uvloop
 
 from delivery import embedded
@@ -27,6 +26,7 @@ from delivery.domain.errors import Unavailable, WaybillError
 from delivery.embedded.state_dir import FIRST_ADMIN_EMAIL, StateDir
 from delivery.ledger.db import partitions, schema
 from delivery.ledger.queue import claims
+from delivery.log import get_logger
 from delivery.telemetry.logs import configure_logging
 from workers.broker.broker import create_in_process_broker
 from workers.processes.relay import create_relay
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from delivery.config import Settings
     from workers.relay.relay import Relay
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def main() -> None:

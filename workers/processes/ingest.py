@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import structlog
 import uvloop
 
 from delivery.bootstrap import Services, expose_metrics, open_ledger
+from delivery.log import get_logger
 from workers.broker.broker import build_connection_parameters, get_ingest_queue_name
 from workers.garbage_collection import tune_gc
 from workers.ingest.consumer import Consumer, IngestConfig
@@ -17,7 +17,7 @@ from workers.processes.signals import stop_on_signals
 if TYPE_CHECKING:
     from delivery.config import Settings
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 async def run(settings: Settings) -> None:

@@ -6,7 +6,6 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import structlog
 import uvloop
 
 from delivery.bootstrap import (
@@ -19,6 +18,7 @@ from delivery.bootstrap import (
 from delivery.clock import clock
 from delivery.domain.delivery import Priority
 from delivery.domain.errors import Unavailable
+from delivery.log import get_logger
 from workers.broker.broker import (
     ADVANCE_REPLAY_ACTOR,
     DELIVER_REPLAYS_ACTOR,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from delivery.config import Settings
     from delivery.ledger.db.session import Ledger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def create_relay(settings: Settings, ledger: Ledger, broker: Broker) -> Relay:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-import structlog
 import uvicorn
 import uvloop
 
@@ -16,6 +15,7 @@ from delivery.bootstrap import Services, build_tracer, expose_metrics, open_ledg
 from delivery.console.app import create_console
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import partitions
+from delivery.log import get_logger
 from workers.garbage_collection import tune_gc
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from delivery.config import Settings
 
-log = structlog.get_logger()
+log = get_logger()
 
 _GRACE_SECONDS = 20
 _CONSOLE_PATH = "/console"

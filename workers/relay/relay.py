@@ -8,13 +8,12 @@ from datetime import timedelta
 from time import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain.backoff import Backoff
 from delivery.domain.delivery import Priority
 from delivery.domain.errors import Unavailable
 from delivery.ledger.queue import claims as queue_claims
 from delivery.ledger.queue.notifications import NotificationListener
+from delivery.log import get_logger
 from delivery.pipeline.claiming import ClaimConfig, claim_deliveries
 from delivery.telemetry import metrics
 from workers.broker.thread import BrokerThread
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from workers.broker.broker import Publisher
     from workers.tasks.maintenance import MaintenanceTask
 
-log = structlog.get_logger()
+log = get_logger()
 
 # The share of the relay's time that scans may take: with very many endpoints they come less often.
 MAX_SCAN_SHARE = 0.05

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NoReturn
 
-import structlog
-
 from delivery.domain.errors import Unavailable
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class PeriodicTask:

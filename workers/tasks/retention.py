@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
+from delivery.log import get_logger
 from workers.tasks.periodic import PeriodicTask
 
 if TYPE_CHECKING:
     from delivery.services.retention import RetentionReport, RetentionService
 
-log = structlog.get_logger()
+log = get_logger()
 
 RUN_INTERVAL_SECONDS: Final = 3600.0
 RETRY_SECONDS: Final = 60.0

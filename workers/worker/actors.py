@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import dramatiq
-import structlog
 import uvloop
 from dramatiq.middleware import Middleware
 
@@ -17,6 +16,7 @@ from delivery.bootstrap import build_worker_runtime, expose_metrics
 from delivery.domain.delivery import Priority
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.domain.ids import ClaimId, Prefix, ReplayId, format_id
+from delivery.log import get_logger
 from delivery.telemetry.metrics.prometheus import clean_up_process
 from workers.broker.broker import ADVANCE_REPLAY_ACTOR, DELIVER_ACTOR, DELIVER_REPLAYS_ACTOR, get_queue_name
 from workers.garbage_collection import tune_gc
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from delivery.bootstrap import WorkerRuntime
     from delivery.config import Settings
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class DeliveryActors(Middleware):

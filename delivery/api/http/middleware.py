@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from delivery.api.http.problems import EXTRA_HEADERS, INTERNAL_PROBLEM, REQUEST_ID, render_problem, to_problem
 from delivery.domain.errors import TooLarge
 from delivery.domain.ids import new_id
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-log = structlog.get_logger()
+log = get_logger()
 
 _NO_STORE = (b"cache-control", b"no-store")
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -27,6 +26,7 @@ from delivery.domain.errors import (
     TooManyTries,
     Unavailable,
 )
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Scope
 
-log = structlog.get_logger()
+log = get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "waybill.request_id"

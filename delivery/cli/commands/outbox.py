@@ -8,7 +8,6 @@ from datetime import timedelta
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import structlog
 import typer
 
 from delivery import schemas
@@ -19,6 +18,7 @@ from delivery.cli.runtime import UsageError
 from delivery.config import read_settings
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.log import get_logger
 from delivery.telemetry.logs import configure_logging
 
 try:
@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
         f"`waybill outbox` needs waybill-client: pip install 'waybill-client[outbox]' ({error})."
     ) from None
 
-log = structlog.get_logger()
+log = get_logger()
 
 app = typer.Typer(
     name="outbox", help="An application's outbox: events in its own database.", no_args_is_help=True

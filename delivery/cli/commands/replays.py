@@ -1,7 +1,7 @@
 """`waybill replay`: preview, start, follow, pause and cancel replays of many deliveries."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,13 +20,6 @@ from delivery.cli.options.common import (
 from delivery.cli.options.delivery_filter import with_filter_options
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
-from delivery.cli.output.replays import (
-    FINAL_STATES,
-    format_progress,
-    print_replay,
-    print_replay_preview,
-    watch_replay,
-)
 from delivery.cli.output.table import Column, print_json, print_note, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
@@ -34,7 +27,9 @@ from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.ids import Prefix, ReplayId, TenantId, format_id
 from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
 from delivery.services.presentation import format_relative_time
-from delivery.services.replays.validation import NewReplay, build_recovery
+
+if TYPE_CHECKING:
+    from delivery.services.replays.validation import NewReplay
 
 app = typer.Typer(name="replay", help="Replays: many deliveries sent again.", no_args_is_help=True)
 
@@ -84,6 +79,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
 
     Each is sent once, under the same webhook-id with the same body, signed with the current secrets.
     """
+    from delivery.services.replays.validation import NewReplay
+
     chosen = _to_missing_selection(selection) if missing else selection
     new = NewReplay(chosen, reason, rate=rate, hold=hold, everything=everything)
     _start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
@@ -202,16 +199,20 @@ def recover(  # noqa: PLR0913, PLR0917  one for each option
     json: JsonOption = False,
 ) -> None:
     """Send again what an endpoint missed: all failed deliveries since then, and all pending ones."""
+    from delivery.services.replays.validation import build_recovery
+
     new = build_recovery(endpoint_id, since, reason=reason, hold=hold)
     _start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
 
 
-def _start_replay(tenant_id: TenantId, new: NewReplay, *, dry_run: bool, watch: bool, json: bool) -> None:
+def _start_replay(tenant_id: TenantId, new: "NewReplay", *, dry_run: bool, watch: bool, json: bool) -> None:
     if dry_run:
         preview = run_use_case(lambda uses: uses.replays.preview(tenant_id, new, operator=True))
         if json:
             print_json(schemas.replays.ReplayPreviewOut.from_record(preview))
         else:
+            from delivery.cli.output.replays import print_replay_preview
+
             print_replay_preview(preview, now=clock())
         return
     replay = run_use_case(lambda uses: uses.replays.create(tenant_id, new, operator=True, actor=get_actor()))
@@ -229,6 +230,8 @@ def _follow_replay(tenant_id: TenantId, replay_id: ReplayId) -> Replay:
     """Follow a replay. Ctrl-C ends only the following."""
 
     async def use(uses: Services) -> Replay:
+        from delivery.cli.output.replay_progress import watch_replay
+
         return await watch_replay(lambda: uses.replays.read(tenant_id, replay_id))
 
     try:
@@ -243,6 +246,8 @@ def _print_replay_result(replay: Replay, json: bool) -> None:
     if json:
         print_json(schemas.replays.ReplayOut.from_record(replay))
         return
+    from delivery.cli.output.replays import print_replay
+
     print_replay(replay, now=clock())
 
 
@@ -250,6 +255,8 @@ def _print_state_change(replay: Replay, json: bool) -> None:
     if json:
         print_json(schemas.replays.ReplayOut.from_record(replay))
         return
+    from delivery.cli.output.replays import FINAL_STATES, format_progress
+
     over = "" if replay.state in FINAL_STATES else f": {format_progress(replay)}"
     print_text(f"{format_id(Prefix.REPLAY, replay.id)} is {replay.state}{over}.")
 

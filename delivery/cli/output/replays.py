@@ -1,20 +1,11 @@
-"""Print replays: their preview, their state, and their progress while they run."""
+"""Print replays: their preview and their state."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
-from delivery.cli.output.table import Column, make_console, print_facts, print_note, print_table, print_text
+from delivery.cli.output.table import Column, print_facts, print_table, print_text
 from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
@@ -22,18 +13,13 @@ from delivery.services.presentation import format_relative_time
 from delivery.services.sentences import describe_hold
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from rich.console import Console, RenderableType
+    from collections.abc import Mapping
 
     from delivery.domain.delivery import ActiveHold
     from delivery.domain.endpoint import Endpoint
     from delivery.domain.replay import Replay
     from delivery.services.replays.validation import ReplayPreview
 
-_MAX_BAR_WIDTH: Final = 60
-_POLL_SECONDS: Final = 0.5
-_PROGRESS_LINE_SECONDS: Final = 5.0
 FINAL_STATES: Final = frozenset({ReplayState.FINISHED, ReplayState.CANCELLED})
 
 
@@ -113,45 +99,6 @@ def print_replay_preview(preview: ReplayPreview, *, now: datetime) -> None:
             empty_message="",
         )
     print_text("Nothing was changed.", style="dim")
-
-
-async def watch_replay(load_replay: Callable[[], Awaitable[Replay]]) -> Replay:
-    """Show a replay's progress until it ends or is paused: a bar on a terminal, otherwise lines."""
-    out = make_console(stderr=True)
-    replay = await load_replay()
-    if out.is_terminal and not out.is_dumb_terminal:
-        with Live(_ProgressView(replay), console=out, refresh_per_second=8, transient=True) as live:
-            while replay.state not in FINAL_STATES and replay.state is not ReplayState.PAUSED:
-                await asyncio.sleep(_POLL_SECONDS)
-                replay = await load_replay()
-                live.update(_ProgressView(replay))
-        return replay
-    printed_at = 0.0
-    while replay.state not in FINAL_STATES and replay.state is not ReplayState.PAUSED:
-        if time.monotonic() - printed_at >= _PROGRESS_LINE_SECONDS:
-            print_note(format_progress(replay))
-            printed_at = time.monotonic()
-        await asyncio.sleep(_POLL_SECONDS)
-        replay = await load_replay()
-    return replay
-
-
-@dataclass(frozen=True, slots=True)
-class _ProgressView:
-    replay: Replay
-
-    def __rich_console__(self, console: Console, _options: object) -> list[RenderableType]:
-        replay = self.replay
-        bar = ProgressBar(
-            total=replay.selected or None,
-            completed=replay.done,
-            width=min(_MAX_BAR_WIDTH, console.width),
-            pulse=replay.selecting,
-        )
-        title = Text(f"{format_id(Prefix.REPLAY, replay.id)} {replay.state}", style="bold")
-        drawn = Table.grid()
-        drawn.add_row(bar)
-        return [Group(title, drawn, Text(format_progress(replay)))]
 
 
 def _format_filters(document: Mapping[str, object]) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
@@ -25,13 +24,14 @@ from delivery.domain.errors import (
     TooManyTries,
     Unavailable,
 )
+from delivery.log import get_logger
 from delivery.services.sentences import format_sentence
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-log = structlog.get_logger()
+log = get_logger()
 
 SIGN_IN_PATH: Final = "/console/sign-in"
 

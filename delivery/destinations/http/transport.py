@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
 import httpx
-import structlog
 
 from delivery.destinations.dns import DnsCache, Lookup, resolve_with_system
 from delivery.destinations.http.connection import SWITCHING_PROTOCOLS, HttpConnection
@@ -25,6 +24,7 @@ from delivery.destinations.http.request import EncodedRequest, encode_request
 from delivery.destinations.http.tls import TlsContexts, create_tls_context
 from delivery.destinations.ssrf_guard import Guard
 from delivery.domain.egress import ANY_SOURCE_ADDRESS, SourceAddresses
+from delivery.log import get_logger
 from retries.outcome import Interrupted, Outcome, Phase, classify_status
 from retries.retry_after import parse_retry_after
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _MAX_STORED_HEADERS: Final = 64
 _MAX_STORED_HEADER_BYTES: Final = 16_384
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 
 class Transport(httpx.AsyncBaseTransport):

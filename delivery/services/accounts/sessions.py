@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain import tokens
 from delivery.domain.accounts import Actor
 from delivery.domain.errors import NotAuthenticated
@@ -13,6 +11,7 @@ from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.records import journal, sessions, users
 from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.records.sessions import Session
+from delivery.log import get_logger
 from delivery.services.accounts.email_addresses import parse_email_or_none
 from delivery.services.accounts.roles import Principal
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from delivery.ledger.records.users import UserRow
     from delivery.services.accounts.passwords import PasswordService
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class SessionService:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain import tokens
 from delivery.domain.errors import Invalid, NotAuthenticated, TooManyTries
 from delivery.ledger.records import login_failures, sessions, users
 from delivery.ledger.records.sessions import Session
+from delivery.log import get_logger
 from delivery.services.accounts import login_throttle
 from delivery.services.accounts.email_addresses import normalize_email
 from delivery.services.accounts.passwords import check_password
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from delivery.services.accounts.passwords import PasswordCheck
     from delivery.services.accounts.roles import Principal
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class SignInService(SessionService):

@@ -6,12 +6,11 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from delivery.domain.errors import Unavailable
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.single_flight import BoundedDict, SingleFlight
 from delivery.ledger.records import api_keys
+from delivery.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from delivery.domain.api_key import ApiKey
     from delivery.ledger.db.session import Ledger
 
-log = structlog.get_logger()
+log = get_logger()
 
 # How long another process may still accept a key after it was revoked.
 MAX_AGE: Final = timedelta(seconds=5)

@@ -6,8 +6,6 @@ import hmac
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from delivery.domain.api_key import ApiKey
 from delivery.domain.errors import Conflict, NotAuthenticated
 from delivery.domain.ids import KeyId, Prefix, TenantId, format_id, new_id, not_found, require_found
@@ -16,6 +14,7 @@ from delivery.domain.tokens import API_KEY_PREFIX, generate_token, hash_token, i
 from delivery.domain.validation import check_name, check_overlap, check_reason
 from delivery.ledger.records import api_keys, journal, tenants
 from delivery.ledger.records.journal import JournalEntry
+from delivery.log import get_logger
 from delivery.services.api_keys.brute_force import BruteForceGuard
 from delivery.services.api_keys.cache import ApiKeyCache
 from delivery.services.api_keys.rate_limit import RateLimiter
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from delivery.services.api_keys.rate_limit import RateLimitState
     from delivery.services.api_keys.validation import ApiKeyConfig, NewApiKey
 
-log = structlog.get_logger()
+log = get_logger()
 
 _HINT_LENGTH: Final = len(API_KEY_PREFIX) + 6
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery.domain.endpoint import Endpoint, EndpointLimits, EndpointState
 from delivery.domain.errors import Conflict, Invalid
 from delivery.domain.ids import EndpointId, Prefix, build_min_id, format_id, new_id, not_found
@@ -14,6 +12,7 @@ from delivery.domain.validation import check_description, check_overlap, check_r
 from delivery.ledger.queue import endpoint_health, enqueue
 from delivery.ledger.records import endpoint_secrets, endpoints, tenants
 from delivery.ledger.stats import endpoint_stats, live
+from delivery.log import get_logger
 from delivery.pipeline import system_events
 from delivery.pipeline.parsing import NewEvent
 from delivery.services.endpoints import authentication, filter_test, identity, store
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from delivery.services.endpoints.sealing import CreatedSecret
     from delivery.services.endpoints.validation import EndpointChanges, EndpointConfig, NewEndpoint
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Every valid secret signs every delivery; a rotation needs two.
 MAX_LIVE_SECRETS = 5

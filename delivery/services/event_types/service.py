@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import structlog
 
 from delivery.domain.errors import Conflict, NotFound
 from delivery.domain.validation import check_description, check_reason
 from delivery.ledger.records import event_types, journal
 from delivery.ledger.records.event_types import VALIDATION_OFF, EventType, EventTypeVersion
 from delivery.ledger.records.journal import JournalEntry
+from delivery.log import get_logger
 from delivery.services.event_types.asyncapi import build_asyncapi
 from delivery.services.event_types.openapi import build_openapi
 from delivery.services.event_types.validation import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from delivery.pipeline.schema_cache import SchemaCache
     from delivery.services.event_types.validation import Declaration, EventTypeChanges
 
-log = structlog.get_logger()
+log = get_logger()
 
 MAX_TYPES: Final = 1_000
 MAX_VERSIONS: Final = 1_000

@@ -10,8 +10,6 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from delivery.domain import replay
 from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.domain.delivery import Priority
@@ -23,6 +21,7 @@ from delivery.ledger.records import journal
 from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.replays import items, jobs, recall_items, release_items
 from delivery.ledger.search import missing, search
+from delivery.log import get_logger
 from delivery.services.replays.validation import NEVER_MISSING
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from delivery.ledger.replays.jobs import ReplayStep
     from delivery.ledger.replays.release_items import WaitingItem
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Small batches: a step shares the event loop with deliveries, and the ledger with all other work.
 FIND_BATCH_SIZE: Final = 250

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from delivery.domain.errors import Conflict, Invalid
 from delivery.domain.holds import find_hold, require_active
 from delivery.domain.ids import (
@@ -26,6 +24,7 @@ from delivery.ledger.records import endpoints, journal
 from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.replays import items, jobs
 from delivery.ledger.search import count, missing, search
+from delivery.log import get_logger
 from delivery.services.replays.validation import NEVER_MISSING, ReplayPreview, validate_replay
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from delivery.ledger.search.missing import MissingEvent
     from delivery.services.replays.validation import NewReplay
 
-log = structlog.get_logger()
+log = get_logger()
 
 MAX_EXAMPLES: Final = 10
 _EVENTS_BATCH_SIZE: Final = 1_000

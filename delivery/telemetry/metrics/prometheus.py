@@ -19,10 +19,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from delivery.log import get_logger
 from delivery.telemetry.metrics import instruments
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ __all__ = [
     "render_metrics",
 ]
 
-log = structlog.get_logger()
+log = get_logger()
 
 MULTIPROC_DIR_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _FOLDER_PREFIX: Final = "waybill-metrics-"

@@ -10,14 +10,13 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
+from delivery.log import get_logger
 from delivery.telemetry.metrics import prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-log = structlog.get_logger()
+log = get_logger()
 
 FLUSH_INTERVAL_SECONDS: Final = 10.0
 # Passes through any network in one piece.

@@ -22,6 +22,8 @@ HEAVY = (
     "jinja2",
     "jsonschema_rs",
     "pydantic",
+    "rich.console",
+    "structlog",
 )
 PROGRAM = """
 import sys

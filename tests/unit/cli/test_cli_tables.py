@@ -83,6 +83,26 @@ def test_in_a_pipe_nothing_is_cut_and_nothing_is_coloured(
     assert "\x1b" not in out
 
 
+def test_a_pipe_and_a_wide_terminal_show_the_same_table(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*ROWS, (ROWS[0][0], "漢字 é\t", "failed", "12", "")]
+
+    def print_all() -> str:
+        print_table(COLUMNS, [row[: len(COLUMNS)] for row in rows], empty_message="")
+        print_table(
+            [Column("COUNT", numeric=True), Column("NAME")], [("7", "a"), ("1000", "")], empty_message=""
+        )
+        print_facts([("state", "active: now"), ("long name", "w" * 200), ("none", "")], title="Endpoint ep_1")
+        print_text("A sentence.  \x1b[31m")
+        return capsys.readouterr().out
+
+    terminal(500)
+    laid_out = print_all()
+    monkeypatch.delenv("COLUMNS")
+    assert print_all() == laid_out
+
+
 def test_an_empty_list_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(COLUMNS, [], empty_message="No delivery matches.")
     assert capsys.readouterr().out == "No delivery matches.\n"
