@@ -130,7 +130,7 @@ class BenchEngine:
     ) -> dict[str, Any]:
         """Post as fast as it is answered and about as fast as it is delivered; what the client counted."""
         posting = LoadPlan(HOST, self.stack.port, seconds, connections, posts)
-        return self._run_client("load", replace(posting, receiver=receiver, max_undelivered=MAX_UNDELIVERED))
+        return self._run_client("closed_loop_load", replace(posting, receiver=receiver, max_undelivered=MAX_UNDELIVERED))
 
     def run_open_loop(
         self, posts: Sequence[PostRequest], seconds: float, rate: float, connections: int
@@ -138,7 +138,7 @@ class BenchEngine:
         """Post at a rate; returns what the client counted, and when each event was answered (ns)."""
         answers = self.stack.folder / "answers.json"
         posting = LoadPlan(HOST, self.stack.port, seconds, connections, posts, rate, str(answers))
-        said = self._run_client("stream", posting)
+        said = self._run_client("open_loop_load", posting)
         return said, dict(json.loads(answers.read_text()))
 
     def create_tenant(self, name: str) -> str:

@@ -217,7 +217,7 @@ def summarize(found: dict[HeldCase, list[ClaimTimes]]) -> dict[str, float]:
     """The worst of each ratio, and what the claim takes at most beside many held deliveries."""
     worst = {
         f"held_{what}_ratio": round(max(_compute_ratio(times, what) for times in found.values()), 2)
-        for what in ("claim", "heard", "scan")
+        for what in ("claim", "notified", "scan")
     }
     slowest = max(many.median("claim") for _, many in found.values())
     return worst | {"held_claim_ms": round(slowest, 1)}
@@ -236,7 +236,7 @@ def build_table(found: dict[HeldCase, list[ClaimTimes]]) -> Table:
     for what in (f"claim of {CLAIM_SIZE}", "same, held named too", "scan"):
         shown.add_column(what, justify="right")
     for case, times in found.items():
-        shown.add_row(str(case), *[_format_cell(times, what) for what in ("claim", "heard", "scan")])
+        shown.add_row(str(case), *[_format_cell(times, what) for what in ("claim", "notified", "scan")])
     shown.add_row("target", f"≤ {TARGET}", "", "")
     return shown
 

@@ -64,7 +64,7 @@ class LoadPlan:
     def read(cls, path: str) -> LoadPlan:
         """Read what was written."""
         given: dict[str, Any] = json.loads(Path(path).read_text())
-        return cls(**given | {"posts": [PostRequest(**post) for post in given["posts"]]})
+        return cls(**given | {"requests": [PostRequest(**request) for request in given["requests"]]})
 
 
 def parse_content_length(head: bytes) -> int:
