@@ -130,7 +130,9 @@ class BenchEngine:
     ) -> dict[str, Any]:
         """Post as fast as it is answered and about as fast as it is delivered; what the client counted."""
         posting = LoadPlan(HOST, self.stack.port, seconds, connections, posts)
-        return self._run_client("closed_loop_load", replace(posting, receiver=receiver, max_undelivered=MAX_UNDELIVERED))
+        return self._run_client(
+            "closed_loop_load", replace(posting, receiver=receiver, max_undelivered=MAX_UNDELIVERED)
+        )
 
     def run_open_loop(
         self, posts: Sequence[PostRequest], seconds: float, rate: float, connections: int
