@@ -99,7 +99,7 @@ class HealthSample:
     is_probe: bool = False
 
 
-# The changes of health that others are told: a closed set.
+# The changes of health that are published: a closed set.
 @dataclass(frozen=True, slots=True)
 class BreakerOpened:
     """The breaker opened; `is_reopened`: it was open already, and its probe failed."""

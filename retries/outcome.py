@@ -220,9 +220,9 @@ def _format_detail(detail: str) -> str:
     return f" ({one_line})" if one_line else ""
 
 
-def _escape_unprintable(words: str) -> str:
+def _escape_unprintable(text: str) -> str:
     """Shorten foreign text, and escape characters that could control a terminal or reverse the text."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
-        for letter in words[:_MAX_DETAIL_CHARS]
+        for letter in text[:_MAX_DETAIL_CHARS]
     )

@@ -73,7 +73,7 @@ class Reason(StrEnum):
 
 
 class Signal(StrEnum):
-    """What an attempt says about its endpoint's health."""
+    """What an attempt implies for its endpoint's health."""
 
     GOOD = "good"
     SLOW = "slow"
@@ -248,7 +248,7 @@ def _get_rule(status: int) -> PolicyRule:
 def _retry_or_give_up(
     reason: Reason, *, delay: timedelta | None, requested_wait: timedelta | None, now: datetime
 ) -> RetryAt | GiveUp:
-    """Retry after the schedule's delay, or the longer one that the receiver asked for."""
+    """Retry after the schedule's delay, or after the receiver's Retry-After if that is longer."""
     if delay is None:
         return GiveUp(Reason.SCHEDULE_SPENT)
     if requested_wait is not None and (wait := clamp_retry_after(requested_wait)) > delay:
@@ -283,7 +283,7 @@ _SENTENCES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.DELIVERED: "The endpoint accepted the delivery.",
         Reason.RETRYABLE_STATUS: "The endpoint refused; it is retried on its schedule.",
         Reason.REDIRECT: "Redirects are not followed; the endpoint is retried on its schedule.",
-        Reason.RETRY_AFTER: "The endpoint refused and asked for more time than its schedule would give.",
+        Reason.RETRY_AFTER: "The endpoint refused, with a Retry-After longer than its schedule's delay.",
         Reason.TIMEOUT: "The endpoint did not answer in time; it is retried on its schedule.",
         Reason.UNREACHABLE: "The endpoint could not be reached; it is retried on its schedule.",
         Reason.BLOCKED: "The endpoint's address may not be dialled; it is retried on its schedule.",

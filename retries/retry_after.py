@@ -52,12 +52,12 @@ def clamp_retry_after(wait: timedelta) -> timedelta:
 
 
 def _parse_seconds(text: str) -> timedelta | None:
-    found = _SECONDS.fullmatch(text)
-    if found is None:
+    match = _SECONDS.fullmatch(text)
+    if match is None:
         return None
-    if found["minus"]:
+    if match["minus"]:
         return _ZERO
-    digits = found["digits"].lstrip("0")
+    digits = match["digits"].lstrip("0")
     if len(digits) > _MAX_DIGITS:
         return MAX_RETRY_AFTER
     return timedelta(seconds=int(digits or "0"))
@@ -66,24 +66,24 @@ def _parse_seconds(text: str) -> timedelta | None:
 def _parse_date(text: str, *, now: datetime) -> datetime | None:
     """Parse an HTTP-date (RFC 9110, section 5.6.7). The name of the weekday is not checked."""
     for form in _DATES:
-        found = form.fullmatch(text)
-        if found is not None:
-            return _build_datetime(found, now=now)
+        match = form.fullmatch(text)
+        if match is not None:
+            return _build_datetime(match, now=now)
     return None
 
 
-def _build_datetime(found: re.Match[str], *, now: datetime) -> datetime | None:
-    year = int(found["year"])
-    if len(found["year"]) == len("94"):
+def _build_datetime(match: re.Match[str], *, now: datetime) -> datetime | None:
+    year = int(match["year"])
+    if len(match["year"]) == len("94"):
         year = _complete_year(year, now=now)
     try:
         return datetime(
             year,
-            _MONTHS[found["month"].lower()],
-            int(found["day"]),
-            int(found["hour"]),
-            int(found["minute"]),
-            min(int(found["second"]), _LAST_SECOND),  # 60 is a leap second, which datetime lacks
+            _MONTHS[match["month"].lower()],
+            int(match["day"]),
+            int(match["hour"]),
+            int(match["minute"]),
+            min(int(match["second"]), _LAST_SECOND),  # 60 is a leap second, which datetime lacks
             tzinfo=UTC,
         )
     except (KeyError, ValueError):

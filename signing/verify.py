@@ -111,10 +111,10 @@ def _parse_key(key: Key) -> Secret | PublicKey:
 
 def _parse_headers(headers: Mapping[str, str | bytes]) -> tuple[str, str, list[bytes]]:
     """Read id, timestamp and signatures unparsed: the sender signed the text of the headers."""
-    found = {name.lower(): value for name, value in headers.items()}
-    message_id = _decode_value(found.get(ID_HEADER))
-    seconds = _decode_value(found.get(TIMESTAMP_HEADER))
-    signatures = _decode_value(found.get(SIGNATURE_HEADER)).encode().split(b" ")
+    by_name = {name.lower(): value for name, value in headers.items()}
+    message_id = _decode_value(by_name.get(ID_HEADER))
+    seconds = _decode_value(by_name.get(TIMESTAMP_HEADER))
+    signatures = _decode_value(by_name.get(SIGNATURE_HEADER)).encode().split(b" ")
     if (
         not is_message_id(message_id)
         or _TIMESTAMP.fullmatch(seconds) is None

@@ -22,7 +22,7 @@ _MAX_CACHED_NAMES: Final = 10_000
 
 
 async def resolve_with_system(host: str) -> Sequence[str]:
-    """Ask the operating system for a name's addresses; raises OSError (`socket.gaierror`) or UnicodeError.
+    """Resolve a name with the operating system; raises OSError (`socket.gaierror`) or UnicodeError.
 
     Each lookup runs in a daemon thread of its own: `getaddrinfo` cannot be stopped, and a dead name server
     must neither exhaust a shared pool of threads nor keep the process from ending.

@@ -26,7 +26,7 @@ def record_metrics(
 ) -> None:
     """Count attempts that were recorded in one transaction, and the breakers that they changed.
 
-    Attempts whose claim was gone count as attempts only: they ended no delivery.
+    Attempts whose claim had lapsed count as attempts only: they ended no delivery.
     """
     metrics.observe_recording(len(attempts), seconds)
     durations = [attempt.result.attempt.timings.total for attempt in attempts]

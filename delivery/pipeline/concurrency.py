@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class LimiterClosed(Exception):
-    """The process is stopping: no request starts any more."""
+    """The process is stopping: no new request may start."""
 
 
 class ConcurrencyLimiter:
-    """Counts the requests in flight: fresh ones, and all of them.
+    """Limits the requests in flight: fresh ones, and all of them.
 
     After `slow_after` a request counts as slow and frees its fresh slot, so that endpoints that never answer
     do not take the slots of those that do. All requests together stay below `max_total`.
@@ -47,21 +47,21 @@ class ConcurrencyLimiter:
         """Return once another request may start; raises LimiterClosed when the process stops first."""
         queue = self._waiting_replays if replays else self._waiting_live
         while not (self.is_open_to_replays if replays else self.is_open) and not self._closed:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            queue.append(turn)
-            await turn
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            queue.append(waiter)
+            await waiter
         if self._closed:
             raise LimiterClosed
 
     def close(self) -> None:
-        """Let no request start any more."""
+        """Refuse new requests, and wake all waiting callers."""
         self._closed = True
-        for turn in (*self._waiting_live, *self._waiting_replays):
-            if not turn.done():
-                turn.set_result(None)
+        for waiter in (*self._waiting_live, *self._waiting_replays):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def acquire_slot(self) -> Slot:
-        """Take a slot. One claim may take a few more than are free: it was let in as a whole."""
+        """Take a slot. A claim is admitted as a whole, so it may take a few more than are free."""
         self._free_fresh_slots -= 1
         self._free_slots -= 1
         slot = Slot(self, asyncio.get_running_loop().time() + self._slow_after_seconds)
@@ -88,16 +88,16 @@ class ConcurrencyLimiter:
         self.wake_next()
 
     def wake_next(self) -> None:
-        """Let the next waiting caller in if there is room; also for one that was let in and took no slot."""
+        """Wake the next waiting caller if there is room, or if one was woken and took no slot."""
         while self._waiting_live and self.is_open:
-            turn = self._waiting_live.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            waiter = self._waiting_live.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
                 return
         while self._waiting_replays and self.is_open_to_replays:
-            turn = self._waiting_replays.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            waiter = self._waiting_replays.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
                 return
 
 

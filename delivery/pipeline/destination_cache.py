@@ -67,14 +67,14 @@ class DestinationCache:
     async def load_destinations(self, work: Iterable[ClaimedDelivery]) -> dict[EndpointId, Destination]:
         """Load the destinations of these deliveries; unreadable ones are logged and left out."""
         versions = {item.endpoint_id: item.endpoint_version for item in work}
-        found = {
+        destinations = {
             endpoint_id: cached
             for endpoint_id, version in versions.items()
             if (cached := self._cache.get(endpoint_id)) is not None and cached.version >= version
         }
-        if len(found) < len(versions):
+        if len(destinations) < len(versions):
             async with self._ledger.transaction() as tx:
-                loaded = await stored.load_destinations(tx, versions.keys() - found.keys())
+                loaded = await stored.load_destinations(tx, versions.keys() - destinations.keys())
             for sealed in loaded:
                 try:
                     destination = self._decrypt_destination(sealed)
@@ -85,8 +85,8 @@ class DestinationCache:
                         why=str(error),
                     )
                 else:
-                    found[sealed.endpoint_id] = self._cache[sealed.endpoint_id] = destination
-        return found
+                    destinations[sealed.endpoint_id] = self._cache[sealed.endpoint_id] = destination
+        return destinations
 
     def _decrypt_destination(self, sealed: SealedDestination) -> Destination:
         owner = (sealed.tenant_id, sealed.endpoint_id)

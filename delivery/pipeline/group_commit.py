@@ -71,8 +71,8 @@ class GroupCommit(Generic[T, R]):
         Cancelling the future does not withdraw the item.
         """
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[R] = loop.create_future()
-        self._waiting.append((value, count, size, done))
+        future: asyncio.Future[R] = loop.create_future()
+        self._waiting.append((value, count, size, future))
         self._waiting_count += count
         self.waiting_bytes += size
         limits = self._limits
@@ -83,10 +83,10 @@ class GroupCommit(Generic[T, R]):
             self._start_committer()
         elif self._linger_timer is None and self._committing < limits.max_concurrent:
             self._linger_timer = loop.call_later(limits.linger_seconds, self._on_linger_over)
-        return done
+        return future
 
     async def drain(self, grace: timedelta) -> None:
-        """Wait until every item is committed, also those whose callers have gone."""
+        """Wait until all items are committed, including those of cancelled callers."""
         if self._committers:
             await asyncio.wait(self._committers, timeout=grace.total_seconds())
 
@@ -109,7 +109,7 @@ class GroupCommit(Generic[T, R]):
                     await asyncio.sleep(self._limits.gather_seconds)
                 await self._commit_group(self._take_group())
         finally:
-            # Not in the task's callback: an item submitted before that ran would wait for ever.
+            # Not in the task's callback: an item submitted before that ran would wait forever.
             self._committing -= 1
 
     def _take_group(self) -> list[_Item[T, R]]:
@@ -135,16 +135,16 @@ class GroupCommit(Generic[T, R]):
             outcomes = await self._commit([value for value, *_ in group])
         except Unavailable as error:
             outcomes = [error] * len(group)
-        except Exception as error:  # noqa: BLE001  whatever it is, the item's caller must hear of it
+        except Exception as error:  # noqa: BLE001  any error must reach the item's caller
             if len(group) > 1:
                 for item in group:
                     await self._commit_group([item])
                 return
             outcomes = [error]
-        for (*_, done), outcome in zip(group, outcomes, strict=True):
-            if done.done():  # its caller has gone; the item is committed all the same
+        for (*_, future), outcome in zip(group, outcomes, strict=True):
+            if future.done():  # its caller was cancelled; the item is committed nevertheless
                 continue
             if isinstance(outcome, Exception):
-                done.set_exception(outcome)
+                future.set_exception(outcome)
             else:
-                done.set_result(outcome)
+                future.set_result(outcome)

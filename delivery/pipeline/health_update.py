@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 class FinishedAttempt:
     """An attempt that has ended: its record, and what it says about its endpoint.
 
-    `disable_reason` is set if the endpoint must be disabled. What happens to an `operational` endpoint causes
-    no system events.
+    `disable_reason` is set if the endpoint must be disabled. An `operational` endpoint causes no system
+    events.
     """
 
     result: RecordedAttempt
@@ -186,7 +186,7 @@ def _build_change_entry(
 ) -> JournalEntry:
     match change:
         case BreakerOpened(probe_at, is_reopened):
-            # The tenant was told of the first opening; a failed probe goes into the journal only.
+            # The first opening was published as a system event; a failed probe is only journaled.
             action = "endpoint.breaker_stayed_open" if is_reopened else "endpoint.breaker_opened"
             return _build_entry(
                 finished, action, reason=finished.result.attempt.reason, details={"probe_at": probe_at}

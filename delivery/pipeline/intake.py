@@ -1,4 +1,4 @@
-"""Intake: accepts events and writes what is owed for them, in transactions that concurrent requests share.
+"""Intake: accepts events and writes their deliveries, in transactions that concurrent requests share.
 
 While one transaction is on its way to the disk, the next group gathers. A request is answered only after the
 commit that holds its events.
@@ -50,7 +50,7 @@ MAX_GROUP_BYTES = 1 << 23
 MAX_CONCURRENT_COMMITS = 2
 EAGER_COMMIT_EVENTS, EAGER_COMMIT_BYTES = 100, 1 << 18
 MAX_LINGER_SECONDS = 0.1
-# Optimistic-lock conflicts with changes of endpoints, before a group is told to try again.
+# Optimistic-lock conflicts with changes of endpoints before a group fails.
 _MAX_WRITE_TRIES = 5
 
 
@@ -98,7 +98,7 @@ class Intake:
         only_endpoint_id: EndpointId | None = None,
         traceparent: str | None = None,
     ) -> IntakeResult:
-        """Write the events and what is owed for them; return after the commit.
+        """Write the events and their deliveries; return after the commit.
 
         Raises Invalid for an event that violates its type's schema, TooLarge for too wide a fan-out, Conflict
         for an idempotency key that was used with another request, NotFound for an unknown tenant, and

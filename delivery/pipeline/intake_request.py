@@ -36,7 +36,7 @@ class IntakeResult(NamedTuple):
 
 @dataclass(slots=True, eq=False)  # not frozen: that would make it five times as slow to create
 class IntakeRequest:
-    """What a producer asks to accept. `condition_evaluators` has one for each event once any was needed."""
+    """A producer's events to accept. `condition_evaluators` has one for each event once any was needed."""
 
     tenant_id: TenantId
     events: Sequence[NewEvent]
@@ -90,7 +90,7 @@ def plan_request(
 
 
 def _match_events(request: IntakeRequest, subscriptions: Subscriptions) -> list[Sequence[Match]]:
-    """Find each event's endpoints. A request for one endpoint goes to it, whatever it subscribes to."""
+    """Find each event's endpoints. A request for one endpoint ignores its subscription."""
     if request.only_endpoint_id is not None:
         return [[Match(request.only_endpoint_id, None)] for _ in request.events]
     if not request.condition_evaluators:

@@ -31,7 +31,7 @@ class IntakeLimits:
 class NewEvent(NamedTuple):
     """An event as a producer sent it; `data` is the exact JSON.
 
-    With `channels`, it goes to endpoints that name one of them, and to those that name none.
+    With `channels`, it is sent to endpoints with one of these channels, and to endpoints without channels.
     """
 
     type: str
@@ -120,11 +120,11 @@ def decode_json(decoder: msgspec.json.Decoder[T], body: bytes, *, location: str)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        why, _, path = str(error).partition(" - at `$")
-        named = _FIELD_ERROR.fullmatch(why)
-        if named is not None:
-            path, why = named["field"], _FIELD_ERROR_REASONS[named["what"]]
-        raise Invalid(_join_path(location, path.rstrip("`").lstrip(".")) or "body", why) from None
+        reason, _, path = str(error).partition(" - at `$")
+        field_error = _FIELD_ERROR.fullmatch(reason)
+        if field_error is not None:
+            path, reason = field_error["field"], _FIELD_ERROR_REASONS[field_error["what"]]
+        raise Invalid(_join_path(location, path.rstrip("`").lstrip(".")) or "body", reason) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(location or "body", f"is not JSON: {error}") from None
     except RecursionError:

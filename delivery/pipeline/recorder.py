@@ -49,7 +49,7 @@ class Recorder:
         await self._commits.submit(attempt)
 
     async def drain(self, grace: timedelta) -> None:
-        """Wait until every result is recorded, also those whose callers were cancelled."""
+        """Wait until all results are recorded, including those of cancelled callers."""
         await self._commits.drain(grace)
 
     async def _commit(self, group: list[FinishedAttempt]) -> Sequence[None]:

@@ -1,6 +1,6 @@
 """System events: what the engine tells a tenant, delivered like any other event.
 
-They go to the tenant's operational endpoints only. What happens to those is never a system event, so that
+They are sent to the tenant's operational endpoints only. Those cause no system events themselves, so that
 system events cannot cause others.
 """
 

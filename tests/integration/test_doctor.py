@@ -388,7 +388,7 @@ def test_failed_messages_are_told(own_queues: Settings):
         door.basic_publish("", f"{name}.XQ", b"{}")
     found = check_broker(own_queues)
     assert any(
-        one.severity is Severity.WARNING and f"1 messages have failed and lie in {name}.XQ" in one.message
+        one.severity is Severity.WARNING and f"1 failed messages are in {name}.XQ" in one.message
         for one in found
     )
 

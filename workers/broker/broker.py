@@ -84,7 +84,7 @@ def build_connection_parameters(settings: Settings) -> pika.URLParameters:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
     try:
         parameters = pika.URLParameters(settings.amqp_url.text)
-    except Exception as error:  # noqa: BLE001  pika raises whatever its parser does
+    except Exception as error:  # noqa: BLE001  pika's parser raises any exception
         raise Misconfigured(f"WAYBILL_AMQP_URL cannot be read: {error}") from None
     parameters.heartbeat = _HEARTBEAT_SECONDS
     parameters.blocked_connection_timeout = _BLOCKED_TIMEOUT_SECONDS

@@ -53,9 +53,9 @@ def check_broker(settings: Settings) -> list[Finding]:
     with connection:
         try:
             queues = [
-                found
+                finding
                 for lane in Priority
-                for found in _check_queue(connection, broker, get_queue_name(settings, lane))
+                for finding in _check_queue(connection, broker, get_queue_name(settings, lane))
             ]
             return [
                 _check_version(connection),
@@ -66,7 +66,9 @@ def check_broker(settings: Settings) -> list[Finding]:
         except AMQPError as error:
             return [
                 fail(
-                    "broker", f"RabbitMQ broke off while it was asked{_describe_error(error)}.", _REACH_ADVICE
+                    "broker",
+                    f"RabbitMQ closed the connection during the check{_describe_error(error)}.",
+                    _REACH_ADVICE,
                 )
             ]
 
@@ -117,37 +119,37 @@ def _check_queue(connection: pika.BlockingConnection, broker: Any, name: str) ->
         return
     if isinstance(declared, ChannelClosedByBroker):
         differs = _DIFFERS.search(declared.reply_text)
-        what = f"another {differs['argument']} than" if differs else "other terms than"
-        mend = f"Stop relays and workers, `rabbitmqctl delete_queue {name}`, and start them: nothing is lost."
-        yield fail(check, f"It was declared with {what} this release declares it with.", mend)
+        difference = f"another {differs['argument']} than" if differs else "other arguments than"
+        advice = (
+            f"Stop relays and workers, `rabbitmqctl delete_queue {name}`, and start them: nothing is lost."
+        )
+        yield fail(check, f"It was declared with {difference} this release declares it with.", advice)
         return
     counts = f"{existing.method.message_count:,} messages, {existing.method.consumer_count:,} consumers."
     if existing.method.consumer_count:
         yield ok(check, counts)
     else:
-        yield warn(check, f"{counts} Nobody reads it.", "Start `waybill serve worker`.")
+        yield warn(check, f"{counts} It has no consumer.", "Start `waybill serve worker`.")
     dead = _declare_queue(connection, xq_name(name), passive=True)
     if not isinstance(dead, ChannelClosedByBroker) and dead.method.message_count:
         yield warn(
             check,
-            f"{dead.method.message_count:,} messages have failed and lie in {xq_name(name)}.",
-            "The log of the workers says why. Nothing is lost: the ledger gives their deliveries again.",
+            f"{dead.method.message_count:,} failed messages are in {xq_name(name)}.",
+            "The workers' log says why. Nothing is lost: the ledger publishes their deliveries again.",
         )
 
 
 def _build_refusal(check: str, error: ChannelClosedByBroker) -> Finding:
     """Report another refusal: the queue's node is away, or the account lacks a permission."""
-    mend = (
-        "See to what it says: bring the queue's node back, or let this account configure, write and read it."
-    )
-    return fail(check, f"RabbitMQ refuses it: {error.reply_text}", mend)
+    advice = "Bring the queue's node back, or give this account permission to configure, write and read it."
+    return fail(check, f"RabbitMQ refuses it: {error.reply_text}", advice)
 
 
-def _declare_queue(connection: pika.BlockingConnection, name: str, **how: Any) -> Any:
+def _declare_queue(connection: pika.BlockingConnection, name: str, **options: Any) -> Any:
     """Declare a queue; returns the broker's answer, or the error with which it closed the channel."""
     channel = connection.channel()
     try:
-        return channel.queue_declare(name, durable=True, **how)
+        return channel.queue_declare(name, durable=True, **options)
     except ChannelClosedByBroker as error:
         return error
     finally:

@@ -34,7 +34,7 @@ _OPEN_TIMEOUT_SECONDS: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class IngestConfig:
-    """The queue, and how many of its messages one process holds at most.
+    """The queue, and the maximum number of its messages that one process holds.
 
     Bodies larger than `max_bytes` are cut to what a dead letter stores.
     """
@@ -135,7 +135,7 @@ class _Session:
             self._consumer_tag = channel.basic_consume(name, self._on_message)
 
     async def run_until(self, stopping: asyncio.Event) -> None:
-        """Return when told to stop; raises BrokerClosed when the connection is lost."""
+        """Consume until `stopping` is set; raises BrokerClosed when the connection is lost."""
         stop = asyncio.create_task(stopping.wait())
         try:
             futures: set[asyncio.Future[Any]] = {stop, self._closed}
@@ -153,7 +153,7 @@ class _Session:
             await asyncio.wait(self._handler_tasks, timeout=grace_seconds)
 
     async def close(self) -> None:
-        """Cancel what is not handled, and close: the broker gives those messages to another consumer."""
+        """Cancel unfinished messages, and close: the broker redelivers them to another consumer."""
         for task in self._handler_tasks:
             task.cancel()
         await asyncio.gather(*self._handler_tasks, return_exceptions=True)

@@ -92,7 +92,7 @@ def run(settings: Settings, home: StateDir) -> None:
         worker.stop(timeout=10_000)
         broker.close()
     if relay.has_failed:
-        raise Unavailable("The relay ended by itself, and so did the rest; the log says why.")
+        raise Unavailable("The relay ended unexpectedly, so the engine stopped; the log says why.")
 
 
 @contextmanager

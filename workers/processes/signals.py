@@ -1,4 +1,4 @@
-"""How a process is asked to stop."""
+"""The signals that stop a process."""
 
 from __future__ import annotations
 

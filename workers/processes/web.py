@@ -101,9 +101,9 @@ class _Server(uvicorn.Server):
         try:
             await super().startup(sockets=sockets)
         except SystemExit:  # it has logged why, but our caller still has things to stop
-            where = f"{self.config.host}:{self.config.port}"
+            address = f"{self.config.host}:{self.config.port}"
             raise Misconfigured(
-                f"Cannot listen on {where} (WAYBILL_HOST, WAYBILL_PORT); is it taken?"
+                f"Cannot listen on {address} (WAYBILL_HOST, WAYBILL_PORT); is it taken?"
             ) from None
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         tune_gc()

@@ -1,7 +1,7 @@
 """The fair queue: every tenant gets an even share of the window, and so does each of its endpoints. Pure.
 
-It is only a hint of where something is due; the ledger is the truth. An endpoint that is queued with nothing
-due costs an empty look, and one that is missing is found by the next scan.
+It is only a hint of where deliveries are due; the ledger is authoritative. Queueing an endpoint with nothing
+due costs an empty claim, and the next scan finds missing endpoints.
 """
 
 from __future__ import annotations

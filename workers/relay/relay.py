@@ -126,7 +126,7 @@ class Relay:
                 listener = await NotificationListener.open(self._ledger)
                 backoff.reset()
                 try:
-                    self._request_scan()  # for what became due while nobody listened
+                    self._request_scan()  # for deliveries that became due without a listener
                     async for priority, endpoints in listener.receive_notifications():
                         self._on_notification(priority, endpoints)
                 finally:
@@ -300,7 +300,7 @@ class Relay:
         log.debug("relay.published", lane=queue.config.priority.name, claims=len(claim_ids))
 
     async def _is_clogged(self) -> bool:
-        """Whether claims came back from a queue that nobody reads, where more would only pile up."""
+        """Whether claims came back unread from a queue without consumers, where more would only pile up."""
         for queue in self._queues:
             if queue.is_clogged:
                 queue.is_clogged = await self._broker_thread.run(queue.publisher.count_waiting) > 0

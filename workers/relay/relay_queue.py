@@ -24,7 +24,7 @@ class RelayQueue:
         self.publisher = publisher
         self.fair_queue = FairQueue()
         self.window = QueueWindow(window_seconds)
-        # Claims came back unstarted: nobody reads the broker's queue.
+        # Claims came back unstarted: the broker's queue has no consumer.
         self.is_clogged = False
         # Merged only before the next claim: a running claim did not see these deliveries, and would drop
         # their endpoints from the fair queue when it ends.

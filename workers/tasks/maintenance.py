@@ -29,7 +29,7 @@ class MaintenanceTask:
         )
 
     def schedule_cancellation(self, endpoint_ids: Sequence[EndpointId]) -> None:
-        """Cancel, soon, what is still owed to these deleted endpoints."""
+        """Schedule the cancellation of pending deliveries of these deleted endpoints."""
         if endpoint_ids:
             self._deleted_endpoints = list(endpoint_ids)
             self._periodic.wake()

@@ -17,7 +17,7 @@ RETRY_SECONDS: Final = 60.0
 
 
 def create_retention_task(retention: RetentionService) -> PeriodicTask:
-    """Delete what is past its retention period. With several relays, one does."""
+    """Delete expired data. With several relays, only one does."""
 
     async def run_retention() -> float:
         report = await retention.run()

@@ -87,7 +87,7 @@ class DeliveryActors(Middleware):
     def before_worker_boot(self, _broker: Broker, _worker: object) -> None:
         """Start the loop and build the runtime on it; end the process if that fails.
 
-        Dramatiq would log the error and go on taking messages that nobody delivers.
+        Dramatiq would log the error and continue to take messages, which would never be delivered.
         """
         try:
             self._boot()
@@ -109,13 +109,13 @@ class DeliveryActors(Middleware):
         log.info("worker.ready", pid=os.getpid())
 
     def before_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
-        """Take no more claims, and hand back those that wait for room."""
+        """Accept no more claims, and return those that wait for room."""
         runtime = self._require_runtime()
         self._loop.call_soon_threadsafe(runtime.dispatcher.close)
         self._loop.call_soon_threadsafe(runtime.replay_runner.close)
 
     def after_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
-        """Finish or hand back what is in flight, and stop the loop."""
+        """Finish or return what is in flight, and stop the loop."""
         runtime = self._require_runtime()
         self._run(runtime.dispatcher.drain(self._settings.drain_timeout))
         self._run(runtime.replay_runner.wait_until_idle())
@@ -134,8 +134,8 @@ class DeliveryActors(Middleware):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-def _log_claim_failure(claim_id: str, done: Future[int]) -> None:
-    if done.cancelled() or (error := done.exception()) is None:
+def _log_claim_failure(claim_id: str, future: Future[int]) -> None:
+    if future.cancelled() or (error := future.exception()) is None:
         return
     if isinstance(error, Unavailable):
         _log_not_started(claim_id, error)
@@ -143,8 +143,8 @@ def _log_claim_failure(claim_id: str, done: Future[int]) -> None:
         log.error("claim.crashed", claim=claim_id, error=repr(error), exc_info=error)
 
 
-def _log_step_failure(replay_id: str, done: Future[None]) -> None:
-    if done.cancelled() or (error := done.exception()) is None:
+def _log_step_failure(replay_id: str, future: Future[None]) -> None:
+    if future.cancelled() or (error := future.exception()) is None:
         return
     if isinstance(error, Unavailable):
         log.warning("replay.postponed", replay_id=format_id(Prefix.REPLAY, UUID(replay_id)), why=str(error))

@@ -1,4 +1,4 @@
-"""The blocking and the asyncio client. `exchanges` decides what is sent and when."""
+"""The blocking and the asyncio client; `exchanges` has the logic that they share."""
 
 from __future__ import annotations
 

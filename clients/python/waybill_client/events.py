@@ -1,4 +1,4 @@
-"""What goes out and what comes back: an event, and an event that Waybill has accepted."""
+"""An event, and the result of sending it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Event:
     """An event. `data` is any JSON value, or the exact JSON as bytes.
 
-    With `channels` it goes to endpoints that ask for one of them, and to those that ask for none.
+    With `channels` it is sent to endpoints with one of these channels, and to endpoints without channels.
     """
 
     type: str

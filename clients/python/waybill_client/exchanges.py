@@ -113,7 +113,7 @@ def send_in_batches(
 
 
 class _IndexedEvents:
-    """An iterable of events that knows the index of the last one it was asked for."""
+    """An iterable of events that knows the index of the last one it yielded."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._events = events

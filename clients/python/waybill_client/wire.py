@@ -124,7 +124,7 @@ def _read_accepted_event(event: Any, *, replayed: bool) -> Accepted:
 
 
 def _check_json(data: bytes) -> None:
-    """Raise ValueError for what is not one JSON value in UTF-8: in a batch, more would be more events."""
+    """Raise ValueError unless this is one JSON value in UTF-8: in a batch, two would be two events."""
     try:
         json.loads(data.decode(), parse_int=str, parse_float=str, parse_constant=_reject_constant)
     except RecursionError:

@@ -89,15 +89,15 @@ def decode_credentials(encoded: bytes) -> Credentials:
 
 
 def redact_credentials(credentials: Credentials) -> dict[str, str]:
-    """Return what may be shown of credentials: no secret."""
+    """Return the public fields of credentials, without secrets."""
     match credentials:
         case Basic(user=user):
             return {"kind": "basic", "user": user}
         case Bearer():
             return {"kind": "bearer"}
         case OAuth2(token_url=url, client_id=client, scope=scope):
-            more = {} if scope is None else {"scope": scope}
-            return {"kind": "oauth2", "token_url": url, "client_id": client, **more}
+            optional = {} if scope is None else {"scope": scope}
+            return {"kind": "oauth2", "token_url": url, "client_id": client, **optional}
         case _:
             assert_never(credentials)
 
@@ -121,7 +121,7 @@ def encode_basic_auth(user: str, password: str) -> str:
 
 
 def _describe_shape_error(document: object) -> str:
-    """Say what is wrong with a document whose fields do not fit its kind."""
+    """Describe the error of a document whose fields do not fit its kind."""
     kind = document.get("kind") if isinstance(document, dict) else None
     if kind not in _REQUIRED_FIELDS:
         return f"must be an object with a kind: {', '.join(_REQUIRED_FIELDS)}"

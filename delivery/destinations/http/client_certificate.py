@@ -103,7 +103,7 @@ def _parse_private_key(pem: str) -> _PrivateKey:
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except TypeError:
-        raise BadCertificate("private_key", "must not be encrypted: it is sealed when it is kept") from None
+        raise BadCertificate("private_key", "must not be encrypted: Waybill encrypts it at rest") from None
     except (ValueError, UnsupportedAlgorithm):
         raise BadCertificate("private_key", "must be a private key as PEM") from None
     if not isinstance(key, _PrivateKey) or (

@@ -83,7 +83,7 @@ class HttpConnection(ResponseHandler):
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Count the connection as closed, and fail whoever reads from it."""
+        """Mark the connection as closed, and fail pending reads."""
         self._open_connections.discard(self)
         payload = self._payload
         if exc is not None and payload is not None and not payload.is_eof():
@@ -137,12 +137,12 @@ class HttpConnection(ResponseHandler):
         self.abort()
 
     def abort(self) -> None:
-        """Close at once, and drop what was not sent."""
+        """Close immediately, and drop unsent data."""
         self._open_connections.discard(self)
         super().abort()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
-        """Fail whoever waits for the head, and whoever waits for the body."""
+        """Fail the pending reads of head and body."""
         payload = self._payload
         if payload is not None and not payload.is_eof() and payload.exception() is None:
             set_exception(payload, exc, exc_cause)

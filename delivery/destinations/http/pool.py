@@ -134,7 +134,7 @@ class ConnectionPool(BaseConnector):
     async def _dial_through_proxy(
         self, proxy: Proxy, pool_key: PoolKey, tls: ssl.SSLContext | None, trace: ExchangeTrace
     ) -> HttpConnection:
-        """Have the proxy connect to a checked address, and speak to the receiver through it."""
+        """Open a tunnel through the proxy to a checked address."""
         if proxy.resolves_names and not is_ip_address(pool_key.host):
             self._check_port(pool_key)
             target = pool_key.host

@@ -1,4 +1,4 @@
-"""Faults of a proxy, kept apart from those of a receiver."""
+"""Errors of a proxy, separate from those of a receiver."""
 
 from __future__ import annotations
 

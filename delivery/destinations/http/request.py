@@ -1,7 +1,7 @@
 """Encodes an `httpx.Request` as the bytes that go over the wire. Pure.
 
 The framing is ours: headers about host, length, encoding or connection are dropped and written here, so that
-no header can make the receiver see another request than the one that was meant.
+no header can change the request that the receiver sees.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def encode_request(
     url = request.url
     port = DEFAULT_PORTS.get(url.scheme)
     if port is None or not url.raw_host:
-        raise httpx.UnsupportedProtocol("Only http and https URLs with a host can be asked.", request=request)
+        raise httpx.UnsupportedProtocol(
+            "Only http and https URLs with a host are supported.", request=request
+        )
     if url.port is not None:
         port = url.port  # 0 too, which is refused below instead of meaning the default
     if not 1 <= port <= MAX_PORT:

@@ -67,7 +67,7 @@ class BadDestination(ValueError):
 
 
 class BadHeader(ValueError):
-    """An invalid custom header; `name` is None when all of them together are at fault."""
+    """An invalid custom header; `name` is None when all headers together are invalid."""
 
     def __init__(self, name: str | None, why: str) -> None:
         super().__init__(why if name is None else f"{name!r}: {why}")
@@ -165,18 +165,20 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
         raise BadHeader(None, f"There must not be more than {MAX_HEADERS} headers.")
     if sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items()) > MAX_HEADER_BYTES:
         raise BadHeader(None, f"The headers must not be longer than {MAX_HEADER_BYTES} bytes in total.")
-    seen: set[str] = set()
+    names: set[str] = set()
     for name, value in headers.items():
         _check_header(name, value)
-        if name.lower() in seen:
-            raise BadHeader(name, "The same header is given twice.")
-        seen.add(name.lower())
+        if name.lower() in names:
+            raise BadHeader(name, "The header appears twice.")
+        names.add(name.lower())
     return dict(headers)
 
 
 def _check_header(name: str, value: str) -> None:
     if not _HEADER_NAME.fullmatch(name):
-        raise BadHeader(name, "A header's name must be letters, digits, and - or a few other signs.")
+        raise BadHeader(
+            name, "A header's name must be letters, digits, and - or a few other characters."
+        )
     normalized = _CGI_EQUIVALENT.sub("-", name.lower())
     if normalized in _RESERVED or normalized.startswith(_RESERVED_PREFIXES):
         raise BadHeader(name, "This header is set by the engine.")

@@ -125,18 +125,18 @@ class OutboxStore:
                 tx.execute(self._update_batch(batch).values(_UNCLAIMED))
 
     def split_batch(self, batch: Batch) -> None:
-        """Make the first half a batch and let the rest wait: one row is refused, and none was accepted.
+        """Keep the first half as a batch and release the rest: one row is refused, and none was accepted.
 
         Under a new key: the same key with other events would be a conflict.
         """
         t = self._table.c
         first = [row.id for row in batch.rows[: len(batch.rows) // 2]]
-        whole = t.batch == batch.id
+        in_batch = t.batch == batch.id
         with self._transaction() as tx:
             tx.execute(
-                update(self._table).where(whole, t.id.in_(first)).values(batch=uuid4(), **_LEASE_ENDED)
+                update(self._table).where(in_batch, t.id.in_(first)).values(batch=uuid4(), **_LEASE_ENDED)
             )
-            tx.execute(update(self._table).where(whole, t.id.not_in(first)).values(_UNCLAIMED))
+            tx.execute(update(self._table).where(in_batch, t.id.not_in(first)).values(_UNCLAIMED))
 
     def mark_refused(self, batch: Batch, reason: str, *, index: int | None = None) -> None:
         """Set aside the rows of a batch with the reason, or only the row at `index`; the others wait."""
@@ -183,10 +183,10 @@ class OutboxStore:
     def retry_refused(self, ids: Sequence[int]) -> int:
         """Let refused rows wait again, all of them if `ids` is empty; returns how many."""
         t = self._table.c
-        chosen = t.id.in_(ids) if ids else t.id.is_not(None)
-        again = update(self._table).where(t.refused_at.is_not(None), chosen)
+        selected = t.id.in_(ids) if ids else t.id.is_not(None)
+        rows = update(self._table).where(t.refused_at.is_not(None), selected)
         with self._transaction() as tx:
-            return tx.execute(again.values(refused_at=None, reason=None)).rowcount
+            return tx.execute(rows.values(refused_at=None, reason=None)).rowcount
 
     def discard_refused(self, ids: Sequence[int]) -> int:
         """Delete refused rows; returns how many."""
