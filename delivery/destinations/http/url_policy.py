@@ -176,9 +176,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _check_header(name: str, value: str) -> None:
     if not _HEADER_NAME.fullmatch(name):
-        raise BadHeader(
-            name, "A header's name must be letters, digits, and - or a few other characters."
-        )
+        raise BadHeader(name, "A header's name must be letters, digits, and - or a few other characters.")
     normalized = _CGI_EQUIVALENT.sub("-", name.lower())
     if normalized in _RESERVED or normalized.startswith(_RESERVED_PREFIXES):
         raise BadHeader(name, "This header is set by the engine.")
