@@ -1,6 +1,6 @@
-"""Measure the whole path on this machine, everything on it: PostgreSQL, RabbitMQ, engine, clients, receiver.
+"""Measure the engine end to end on one machine, with PostgreSQL, RabbitMQ, clients and receiver.
 
-The last line is one line of JSON with every figure; what was not measured is null.
+The last line is JSON with every figure; figures that were not measured are null.
 """
 
 from __future__ import annotations
@@ -33,51 +33,50 @@ if TYPE_CHECKING:
 
     from benchmarks.measurements import Measurement
 
-# So many times longer than it usually takes may a measurement last, and so many seconds more.
+# A measurement fails after its usual duration times this, plus these seconds.
 DEADLINE_FACTOR, DEADLINE_EXTRA_SECONDS = 4, 120
-# What others may use of the processors without being spoken of.
+# Above this share of processor time, other processes are reported.
 QUIET_CPU_SHARE = 0.05
-# What each round found, by key of the figure.
+# The value of each round, by key of the figure.
 FoundValues = dict[str, list[float]]
 
 
 def main() -> int:
-    """Measure, print tables, and last of all one line of JSON; returns 1 if a measurement failed."""
-    given = _parse_arguments()
-    if given.list:
+    """Measure, and print tables and a line of JSON; returns 1 if a measurement failed."""
+    arguments = _parse_arguments()
+    if arguments.list:
         Console().print(_build_list_table())
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # processes and gigabytes are not left behind
-    measures, sizes = _choose_measures(given), _choose_sizes(given)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up processes and files
+    measures, sizes = _choose_measures(arguments), _choose_sizes(arguments)
     console = Console()
     began, speeds = time.monotonic(), [_time_additions()]
     found: FoundValues = defaultdict(list)
     failed: list[str] = []
-    beside = 0.0
+    other_share = 0.0
     with console.status("Starting PostgreSQL and RabbitMQ …") as status, run_servers() as stack:
         bench = BenchSuite(stack, sizes, status)
-        for number in range(1, given.rounds + 1):
+        for number in range(1, arguments.rounds + 1):
             for measure in measures:
-                status.update(_format_progress(measure, number, given.rounds))
+                status.update(_format_progress(measure, number, arguments.rounds))
                 started = time.monotonic()
-                with OtherProcesses() as neighbours:
-                    faults = _run_measure(bench, measure, found, status, full=given.full)
-                failed += faults
+                with OtherProcesses() as other_processes:
+                    failures = _run_measure(bench, measure, found, status, full=arguments.full)
+                failed += failures
                 console.print(
                     f"{measure.name}: failed"
-                    if faults
-                    else _format_done(measure, found, time.monotonic() - started, neighbours.cpu_share)
+                    if failures
+                    else _format_done(measure, found, time.monotonic() - started, other_processes.cpu_share)
                 )
-                beside = max(beside, neighbours.cpu_share)
+                other_share = max(other_share, other_processes.cpu_share)
             _add_ratio(found, number)
     minutes = (time.monotonic() - began) / 60
     speeds.append(_time_additions())
-    how = (
-        f"{given.rounds} round{'s' if given.rounds > 1 else ''}, {minutes:.1f} minutes; ten million additions"
-    )
-    console.print(_build_table(found, f"{how} took {speeds[0]:.2f} s at first, {speeds[1]:.2f} s at last"))
-    if beside > QUIET_CPU_SHARE:
-        print(f"The machine was not quiet: others used up to {beside:.0%} of it.", file=sys.stderr)
+    rounds = f"{arguments.rounds} round{'s' if arguments.rounds > 1 else ''}"
+    how = f"{rounds}, {minutes:.1f} minutes; ten million additions"
+    console.print(_build_table(found, f"{how} took {speeds[0]:.2f} s before, {speeds[1]:.2f} s after"))
+    if other_share > QUIET_CPU_SHARE:
+        print(f"The machine was busy: others used up to {other_share:.0%} of it.", file=sys.stderr)
     for table in (_build_details_table(found), *bench.tables):
         if table.row_count:
             console.print(table)
@@ -88,13 +87,13 @@ def main() -> int:
 def _run_measure(
     bench: BenchSuite, measure: Measurement, found: FoundValues, status: Status, *, full: bool
 ) -> list[str]:
-    """Measure one; returns its name if it failed: that is said, and the others are measured."""
-    most = measure.minutes[full] or measure.minutes[1]
+    """Run one measurement; returns its name if it failed, so that the others still run."""
+    minutes = measure.minutes[full] or measure.minutes[1]
     try:
-        with deadline(most * 60 * DEADLINE_FACTOR + DEADLINE_EXTRA_SECONDS, measure.name):
+        with deadline(minutes * 60 * DEADLINE_FACTOR + DEADLINE_EXTRA_SECONDS, measure.name):
             for key, value in measure.runner(bench).items():
                 found[key] += value if isinstance(value, list) else [value]
-    except Exception as error:  # noqa: BLE001  whatever it was: the others are measured
+    except Exception as error:  # noqa: BLE001  the other measurements still run
         status.stop()
         print(f"{measure.name} failed: {error!r}", file=sys.stderr)
         status.start()
@@ -104,7 +103,7 @@ def _run_measure(
 
 
 def _add_ratio(found: FoundValues, rounds: int) -> None:
-    """Compare draining with the naive baseline, where this round has measured both."""
+    """Compare draining with the naive baseline, if this round measured both."""
     drains, naives = found.get("drain_per_s", []), found.get("naive_per_s", [])
     if len(drains) == len(naives) == rounds:
         found[RATIO.key].append(drains[-1] / naives[-1])
@@ -119,7 +118,7 @@ def _build_json(found: Mapping[str, Sequence[float]]) -> dict[str, float | None]
 
 
 def _aggregate(key: str, values: Sequence[float]) -> float:
-    """The median of the rounds; of memory the most."""
+    """The median of the rounds; for memory the maximum."""
     return max(values) if key == "worker_mib" else statistics.median(values)
 
 
@@ -148,16 +147,22 @@ def _build_table(found: Mapping[str, Sequence[float]], caption: str) -> Table:
 
 
 def _build_details_table(found: Mapping[str, Sequence[float]]) -> Table:
-    """Beside the figures: how the load was answered, and where the processor's time went."""
-    table = Table(title="Beside it, under the load of both ways to post", title_justify="left")
+    """Details of the load: latencies and processor time."""
+    table = Table(title="Details under load", title_justify="left")
     for heading in ("", "single", "in batches"):
         table.add_column(heading, justify="right" if heading else "left")
     for key in [key.removeprefix("e2e_") for key in found if key.startswith("e2e_") and "_per_s" not in key]:
         if key.startswith("batch_"):
             continue
         values = [found.get(f"{name}_{key}", []) for name in ("e2e", "e2e_batch")]
-        label = key.replace("us ", "µs of processor an event: ").replace("_", " ")
-        table.add_row(label, *[f"{statistics.median(some):,.1f}" if some else "-" for some in values])
+        label = key.replace("us ", "processor µs per event: ").replace("_", " ")
+        table.add_row(
+            label,
+            *[
+                f"{statistics.median(values_of_side):,.1f}" if values_of_side else "-"
+                for values_of_side in values
+            ],
+        )
     return table
 
 
@@ -166,7 +171,7 @@ def _format_progress(measure: Measurement, number: int, rounds: int) -> str:
 
 
 def _time_additions() -> float:
-    """How fast this machine is now, whatever else shares it: seconds for a loop of ten million additions."""
+    """Measure how fast this machine is now: seconds for ten million additions."""
     began, total = time.perf_counter(), 0
     for number in range(10_000_000):
         total += number
@@ -179,49 +184,49 @@ def _format_done(measure: Measurement, found: FoundValues, seconds: float, other
         for figure in measure.figures
         if found.get(figure.key)
     ]
-    return f"{measure.name}: {', '.join(values)} ({seconds:.0f} s, others used {others:.0%})"
+    return f"{measure.name}: {', '.join(values)} ({seconds:.0f} s, other processes used {others:.0%})"
 
 
 def _build_list_table() -> Table:
     table = Table(title="Measurements", title_justify="left")
-    for heading in ("name", "what", "figures and targets", "minutes: short", "full"):
+    for heading in ("name", "measures", "figures and targets", "minutes: short", "full"):
         table.add_column(heading)
     for measure in MEASUREMENTS:
-        wanted = "\n".join(f"{figure.key} {figure.target_text}" for figure in measure.figures)
+        targets = "\n".join(f"{figure.key} {figure.target_text}" for figure in measure.figures)
         short = f"{measure.minutes[0]}" if measure.is_short else "-"
-        table.add_row(measure.name, measure.description, wanted, short, f"{measure.minutes[1]}")
+        table.add_row(measure.name, measure.description, targets, short, f"{measure.minutes[1]}")
     return table
 
 
-def _choose_measures(given: argparse.Namespace) -> list[Measurement]:
-    if not given.only:
-        return [measure for measure in MEASUREMENTS if given.full or measure.is_short]
-    names = given.only.split(",")
+def _choose_measures(arguments: argparse.Namespace) -> list[Measurement]:
+    if not arguments.only:
+        return [measure for measure in MEASUREMENTS if arguments.full or measure.is_short]
+    names = arguments.only.split(",")
     unknown = set(names) - {measure.name for measure in MEASUREMENTS}
     if unknown:
         raise SystemExit(f"There is no measurement {', '.join(sorted(unknown))}: see --list.")
     return [measure for measure in MEASUREMENTS if measure.name in names]
 
 
-def _choose_sizes(given: argparse.Namespace) -> BenchSizes:
-    sizes = BenchSizes.full() if given.full else BenchSizes.short()
+def _choose_sizes(arguments: argparse.Namespace) -> BenchSizes:
+    sizes = BenchSizes.full() if arguments.full else BenchSizes.short()
     names = ("seconds", "backlog", "waiting", "history", "noisy", "pairs")
-    asked = {name: getattr(given, name) for name in names}
-    return replace(sizes, **{name: value for name, value in asked.items() if value is not None})
+    sizes_given = {name: getattr(arguments, name) for name in names}
+    return replace(sizes, **{name: value for name, value in sizes_given.items() if value is not None})
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--full", action="store_true", help="everything, in up to 40 minutes")
-    parser.add_argument("--only", metavar="e2e,drain,…", help="only these; --list has the names")
+    parser.add_argument("--only", metavar="e2e,drain,…", help="only these measurements; --list names them")
     parser.add_argument("--list", action="store_true", help="name the measurements, targets and durations")
-    parser.add_argument("--rounds", type=int, default=1, help="how often to measure; medians are shown")
-    parser.add_argument("--seconds", type=float, help="how long to post: 20, with --full 60")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds; medians are shown")
+    parser.add_argument("--seconds", type=float, help="duration of the load: 20, with --full 60")
     parser.add_argument("--backlog", type=int, help="deliveries to drain: 50,000, with --full 200,000")
-    parser.add_argument("--waiting", type=int, help="deliveries that wait for backlog_ratio: 1,000,000")
-    parser.add_argument("--history", type=int, help="deliveries that are over for history_ratio: 5,000,000")
-    parser.add_argument("--noisy", type=int, help="deliveries that the noisy tenant has waiting: 500,000")
-    parser.add_argument("--pairs", type=int, help="how often both sides of a ratio are measured in turn: 2")
+    parser.add_argument("--waiting", type=int, help="waiting deliveries for backlog_ratio: 1,000,000")
+    parser.add_argument("--history", type=int, help="finished deliveries for history_ratio: 5,000,000")
+    parser.add_argument("--noisy", type=int, help="waiting deliveries of the noisy tenant: 500,000")
+    parser.add_argument("--pairs", type=int, help="alternating pairs per ratio: 2")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
-"""A database that a benchmark works on: who owns endpoints, what is owed to them, and how fast it went.
+"""The database of a benchmark: tenants, endpoints, pending deliveries, and rates.
 
-What waits in large numbers is written into the ledger straight: through the API it would take hours. All
-rates come from the ledger's own times.
+Large backlogs are written into the ledger directly: through the API it would take hours. All rates come from
+the ledger's own times.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from random import Random  # noqa: TID251  a benchmark brings its own dice, with a seed
+from random import Random  # noqa: TID251  a benchmark has its own random numbers, with a seed
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PAYLOAD_BYTES = 1_024
 TRUNCATE_TIMEOUT_SECONDS = 30.0
-# Everything of the present and of the past, but who owns what.
+# All tables but tenants and endpoints.
 HISTORY_TABLES = (
     "events, deliveries, attempts, schedule, claims, journal, failures, endpoint_sequence, replays, "
     "replay_items"
@@ -47,7 +47,7 @@ _RESET_HEALTH = """
         last_failed_at = null, last_succeeded_at = null
 """
 _RESET_SEQUENCES = "update endpoint_health set sequence = 0"
-# As after some time of good answers: the ramp is done.
+# As after some time of successes: the ramp is over.
 _FINISH_RAMP = """
     update endpoint_health set limit_now = coalesce(in_flight_max, 50), limit_ramping = false from endpoints
     where endpoints.id = endpoint_id and url like %s
@@ -56,7 +56,7 @@ _RELEASE_CLAIMS = "update schedule set claim_id = null where claim_id is not nul
 _HAS_PENDING = """
     select exists (select from schedule join endpoints on endpoints.id = endpoint_id where url like %s)
 """
-# One after another over the last ten minutes, each endpoint's among those of all others.
+# Spread over the last ten minutes, and over the endpoints.
 _STREAM = """
     with stream as (
         select n, to_timestamp(moment / 1000.0) as at,
@@ -91,7 +91,7 @@ _RATE = """
     from attempts join deliveries on deliveries.id = attempts.delivery_id
     where attempts.id >= %s and attempts.outcome = 'delivered'
 """
-# The middle of the first so many: without the start of the processes and without the end of the work.
+# Of the first :limit deliveries, without the first and the last tenth.
 _STEADY = """
     with ended as (
         select started_at + total_us * interval '1 microsecond' as at from attempts
@@ -105,7 +105,7 @@ _STEADY = """
 
 @dataclass(frozen=True, slots=True)
 class BenchEndpoint:
-    """An endpoint, whose it is, and the type of event that it wants."""
+    """An endpoint, its tenant, and the type of event that it subscribes to."""
 
     tenant: UUID
     endpoint: UUID
@@ -113,7 +113,7 @@ class BenchEndpoint:
 
     @property
     def tenant_public_id(self) -> str:
-        """The tenant's id, as the API knows it."""
+        """The tenant's id in the API."""
         return format_id(Prefix.TENANT, self.tenant)
 
 
@@ -121,24 +121,24 @@ class BenchDatabase:
     """A migrated database with partitions, and a connection to it."""
 
     def __init__(self, url: str, secret_keys: str) -> None:
-        """`secret_keys` are the engine's, for what it must be able to open."""
+        """`secret_keys` are the engine's: it must decrypt the endpoints' secrets."""
         self.url = url
         self._box = SecretBox.from_keys(SecretKeys.parse(secret_keys))
         self.connection = connect(url)
 
     def make_partitions(self) -> None:
-        """Make the partitions of these days, as a relay does."""
+        """Create the partitions of the coming days, as a relay does."""
         make_partitions(self.url)
 
     def reconnect(self) -> None:
-        """Take a new connection: the old one was broken off."""
+        """Replace a broken connection."""
         self.connection.close()
         self.connection = connect(self.url)
 
     def add_tenants(
         self, tenants: int, endpoints_each: int, url_of: Callable[[int, int], str]
     ) -> list[BenchEndpoint]:
-        """Add tenants with endpoints; the endpoint of a kind wants events of type `order.e<kind>`."""
+        """Add tenants with endpoints; an endpoint of a kind subscribes to `order.e<kind>`."""
         owners = [new_id() for _ in range(tenants)]
         targets = [
             BenchEndpoint(owner, new_id(), f"order.e{kind}")
@@ -152,39 +152,39 @@ class BenchDatabase:
             "id, tenant_id, url, description, filter, state, state_changed_at, header_names, signature, "
             "created_at, updated_at",
             [
-                (one.endpoint, one.tenant, url_of(*divmod(place, endpoints_each)), "", [one.type], "active",
-                 now, [], "v1", now, now)
-                for place, one in enumerate(targets)
+                (target.endpoint, target.tenant, url_of(*divmod(place, endpoints_each)), "", [target.type],
+                 "active", now, [], "v1", now, now)
+                for place, target in enumerate(targets)
             ],
         )  # fmt: skip
         self._copy(
             "endpoint_health",
             "endpoint_id, breaker_since, window_since, limit_now, limit_ramping",
-            [(one.endpoint, now, now, 10, True) for one in targets],
+            [(target.endpoint, now, now, 10, True) for target in targets],
         )
         plain = secret.reveal().encode()
         self._copy(
             "endpoint_secrets",
             "id, endpoint_id, tenant_id, signature, sealed, key_id, created_at",
             [
-                (new_id(), one.endpoint, one.tenant, "v1",
-                 self._box.seal(plain, context=build_secret_context(one.tenant, one.endpoint)),
+                (new_id(), target.endpoint, target.tenant, "v1",
+                 self._box.seal(plain, context=build_secret_context(target.tenant, target.endpoint)),
                  secret.key_id, now)
-                for one in targets
+                for target in targets
             ],
         )  # fmt: skip
         self.execute("vacuum analyze tenants, endpoints, endpoint_health, endpoint_secrets")
         return targets
 
     def add_pending(self, targets: Sequence[BenchEndpoint], count: int, size: int = PAYLOAD_BYTES) -> None:
-        """Let so many deliveries wait, each of an event of its own with a body of this size."""
-        # Letters by lot, so that large bodies are not stored as a few bytes.
-        filler = f"{Random(size).getrandbits(4 * size):0{size}x}"  # noqa: S311  nothing is secret here
+        """Add pending deliveries, each with its own event and a body of this size."""
+        # Random text, so that PostgreSQL does not compress large bodies to a few bytes.
+        filler = f"{Random(size).getrandbits(4 * size):0{size}x}"  # noqa: S311  not a secret
         body = json.dumps({"type": "order.e0", "data": {"filler": filler}}).encode()
         values = {
-            "tenants": [one.tenant for one in targets],
-            "endpoints": [one.endpoint for one in targets],
-            "types": [one.type for one in targets],
+            "tenants": [target.tenant for target in targets],
+            "endpoints": [target.endpoint for target in targets],
+            "types": [target.type for target in targets],
             "spread": len(targets),
             "count": count,
             "until": int(datetime.now(UTC).timestamp() * 1000),
@@ -197,13 +197,13 @@ class BenchDatabase:
         self.execute("checkpoint")
 
     def reset(self, full_speed_paths: str = "%") -> None:
-        """Nothing has ever happened, nothing is owed, everybody is well. `at_speed`: whose ramp is done."""
+        """Delete all history and reset health. Endpoints with `full_speed_paths` have finished their ramp."""
         self._truncate()
         self.execute(_RESET_SEQUENCES)
         self.reset_queue(full_speed_paths)
 
     def reset_queue(self, full_speed_paths: str = "%") -> None:
-        """Nobody has claimed anything, and everybody is well; what happened and what is owed stays."""
+        """Release all claims and reset health; history and pending deliveries stay."""
         self.execute(_RELEASE_CLAIMS)
         self.execute("delete from claims")
         self.execute(_RESET_HEALTH)
@@ -211,13 +211,13 @@ class BenchDatabase:
         self.execute(f"vacuum analyze {QUEUE_TABLES}")
 
     def has_pending(self, path: str = "") -> bool:
-        """Whether anything is owed to the endpoints with this in their URLs."""
+        """Whether deliveries are pending for endpoints with this in their URL."""
         if not path:
             return bool(self.fetch_row("select exists (select from schedule)")[0])
         return bool(self.fetch_row(_HAS_PENDING, f"%{path}%")[0])
 
     def count_delivered(self, since: datetime) -> int:
-        """How many attempts since this moment went well."""
+        """Count the successful attempts since this time."""
         return int(self.fetch_row(_COUNT_DELIVERED, build_min_id(since))[0])
 
     def compute_rate(self, since: datetime) -> float:
@@ -225,22 +225,22 @@ class BenchDatabase:
         return self._rate(_RATE, build_min_id(since))
 
     def compute_steady_rate(self, since: datetime, count: int) -> float:
-        """Deliveries per second in the middle of the first so many."""
+        """Deliveries per second among the first `count`, without their first and last tenth."""
         return self._rate(_STEADY, build_min_id(since), count)
 
     def execute(self, statement: str, values: Any = None) -> None:
-        """Run a statement."""
+        """Execute a statement."""
         self.connection.execute(statement.encode(), values)
 
-    def fetch_row(self, question: str, *values: object) -> tuple[Any, ...]:
-        """The only row that answers a question."""
-        row = self.connection.execute(question.encode(), values or None).fetchone()
+    def fetch_row(self, query: str, *values: object) -> tuple[Any, ...]:
+        """Fetch the first row of a query; raises LookupError without one."""
+        row = self.connection.execute(query.encode(), values or None).fetchone()
         if row is None:
-            raise LookupError(question)
+            raise LookupError(query)
         return row
 
     def _truncate(self) -> None:
-        """Relays may run: whoever holds a table is let go first, so that none of them is in a deadlock."""
+        """Truncate with a short lock timeout, and retry: running relays hold locks, and must not deadlock."""
         until = time.monotonic() + TRUNCATE_TIMEOUT_SECONDS
         while True:
             try:
@@ -254,8 +254,8 @@ class BenchDatabase:
             else:
                 return
 
-    def _rate(self, question: str, *values: object) -> float:
-        first, last, count = self.fetch_row(question, *values)
+    def _rate(self, query: str, *values: object) -> float:
+        first, last, count = self.fetch_row(query, *values)
         if not count:
             raise RuntimeError("Nothing was delivered.")
         return float(count) / float((last - first).total_seconds())
@@ -270,7 +270,7 @@ class BenchDatabase:
 
 
 def make_partitions(url: str) -> None:
-    """Make the partitions of these days in a migrated database, as a relay does."""
+    """Create the partitions of the coming days in a migrated database, as a relay does."""
     asyncio.run(_make_partitions(url))
 
 

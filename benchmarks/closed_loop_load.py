@@ -1,7 +1,7 @@
-"""`python -m benchmarks.closed_loop_load FILE`: posts over kept-alive connections, back to back.
+"""`python -m benchmarks.closed_loop_load FILE`: post over kept-alive connections, back to back.
 
-The file says what (`benchmarks.post_requests`). Prints one line of JSON: how many events were answered 202,
-how many requests otherwise, and the latency of the answers in milliseconds.
+FILE is a plan (`benchmarks.post_requests`). Prints a line of JSON: events answered 202, requests answered
+otherwise, and the latency of answers in milliseconds.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ POLL_SECONDS = 0.05
 
 
 class ClosedLoopLoad:
-    """Closed-loop load: each connection posts the next request when the last was answered.
+    """Closed-loop load: each connection posts its next request once the last one was answered.
 
-    What is accepted faster than it is delivered would only make a backlog: then all connections wait.
+    All connections pause while too many accepted events are undelivered, so that no backlog builds up.
     """
 
-    def __init__(self, posting: LoadPlan) -> None:
-        """Prepare every request but its connection."""
-        self._posting = posting
-        self._requests = [(post.to_bytes(posting.host), post) for post in posting.requests]
+    def __init__(self, plan: LoadPlan) -> None:
+        """Prepare the requests; `run` connects."""
+        self._plan = plan
+        self._requests = [(post.to_bytes(plan.host), post) for post in plan.requests]
         self._turns = count()
         self._owed = 0
         self._until = 0.0
-        self._ahead = False  # of the receiver, too far
-        self._parked = 0  # connections that wait for it
-        self._posting_still = posting.connections
+        self._ahead = False  # of the receiver, by too much
+        self._parked = 0  # closed connections, to be opened again
+        self._open_connections = plan.connections
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.accepted = 0
         self.refused = 0
         self.latencies: list[float] = []
 
     async def run(self) -> None:
-        """Post until the time is over. Raises OSError when the server hangs up."""
-        self._until = time.perf_counter() + self._posting.seconds
-        await self._connect(self._posting.connections)
-        holding: asyncio.Future[None] = asyncio.create_task(self._hold_back())
-        ended, _ = await asyncio.wait({holding, self._over}, return_when=asyncio.FIRST_COMPLETED)
-        holding.cancel()
-        for one in ended:
-            one.result()
+        """Post until the time is over. Raises OSError if the server closes a connection."""
+        self._until = time.perf_counter() + self._plan.seconds
+        await self._connect(self._plan.connections)
+        pause_task: asyncio.Future[None] = asyncio.create_task(self._hold_back())
+        ended, _ = await asyncio.wait({pause_task, self._over}, return_when=asyncio.FIRST_COMPLETED)
+        pause_task.cancel()
+        for task in ended:
+            task.result()
 
     def take_request(self) -> tuple[bytes, PostRequest] | None:
-        """What a connection posts now; None: it ends, for good or until the receiver has come after."""
+        """The next request of a connection; None: it closes, for good or until the receiver has caught up."""
         if self._ahead:
             self._parked += 1
             return None
@@ -82,32 +82,32 @@ class ClosedLoopLoad:
     async def _connect(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(number):
-            await loop.create_connection(lambda: _Connection(self), self._posting.host, self._posting.port)
+            await loop.create_connection(lambda: _Connection(self), self._plan.host, self._plan.port)
 
     async def _hold_back(self) -> None:
-        """Let nobody post while too much of what was accepted has not arrived."""
-        if not self._posting.max_undelivered:
+        """Pause all connections while too many accepted events are undelivered."""
+        if not self._plan.max_undelivered:
             return await self._over
-        reader, writer = await asyncio.open_connection(self._posting.host, self._posting.receiver)
+        reader, writer = await asyncio.open_connection(self._plan.host, self._plan.receiver)
         before: int | None = None
         while True:
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
             _, body = await read_answer(reader)
             before = int(body) if before is None else before
-            self._ahead = self._owed - (int(body) - before) >= self._posting.max_undelivered
+            self._ahead = self._owed - (int(body) - before) >= self._plan.max_undelivered
             if not self._ahead and self._parked:
                 parked, self._parked = self._parked, 0
                 await self._connect(parked)
             await asyncio.sleep(POLL_SECONDS)
 
     def _end(self) -> None:
-        self._posting_still -= 1
-        if self._posting_still == 0 and not self._over.done():
+        self._open_connections -= 1
+        if self._open_connections == 0 and not self._over.done():
             self._over.set_result(None)
 
 
 class _Connection(asyncio.Protocol):
-    """Posts, one request after another. Streams cost a sixth more, of processors that are measured."""
+    """Posts one request after another. Streams would take a sixth more of the measured processors."""
 
     def __init__(self, load: ClosedLoopLoad) -> None:
         self._load = load
@@ -129,7 +129,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._ends:
-            self._load.abort(ConnectionResetError(f"The server hung up: {exc!r}"))
+            self._load.abort(ConnectionResetError(f"The server closed the connection: {exc!r}"))
 
     def _post(self) -> None:
         turn = self._load.take_request()
@@ -142,8 +142,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
 
 
-async def _run(posting: LoadPlan) -> ClosedLoopLoad:
-    load = ClosedLoopLoad(posting)
+async def _run(plan: LoadPlan) -> ClosedLoopLoad:
+    load = ClosedLoopLoad(plan)
     await load.run()
     return load
 

@@ -1,6 +1,6 @@
-"""The console's pages among millions of deliveries: what each asks for, its values drawn by lot.
+"""Pages of the console in a ledger with millions of deliveries, with random values.
 
-They are asked of a `web` process of the Procfile, over a socket, by somebody who has signed in.
+A signed-in client requests them from a `web` process over a socket.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OK = 200
 
 @dataclass(frozen=True, slots=True)
 class PageMeasure:
-    """A kind of page, and the address of one that is drawn."""
+    """A kind of page, and how to draw a path of it."""
 
     name: str
     path: Callable[[PageValues], str]
@@ -39,7 +39,7 @@ class PageMeasure:
 
 @dataclass(frozen=True, slots=True)
 class PageTimes:
-    """How long one kind of page took, each time, in milliseconds, and how large it was, in bytes."""
+    """Durations in milliseconds and sizes in bytes of one kind of page."""
 
     milliseconds: list[float]
     sizes: list[int]
@@ -47,7 +47,7 @@ class PageTimes:
 
 @dataclass(frozen=True, slots=True)
 class PageValues:
-    """What addresses are made of."""
+    """Draws the ids in paths."""
 
     values: SearchValues
     deliveries: Sequence[UUID]
@@ -55,32 +55,32 @@ class PageValues:
 
     @property
     def tenant(self) -> str:
-        """A tenant."""
+        """Draw a tenant."""
         return format_id(Prefix.TENANT, self.values.draw_tenant())
 
     @property
     def endpoint(self) -> str:
-        """An endpoint."""
+        """Draw an endpoint."""
         return format_id(Prefix.ENDPOINT, self.values.draw_endpoint()[1])
 
     @property
     def event(self) -> str:
-        """An event."""
+        """Draw an event."""
         return format_id(Prefix.EVENT, self.values.draw_event()[1])
 
     @property
     def delivery(self) -> str:
-        """A delivery."""
+        """Draw a delivery."""
         return format_id(Prefix.DELIVERY, self.values.choose(self.deliveries))
 
     @property
     def attempt(self) -> str:
-        """An attempt."""
+        """Draw an attempt."""
         return format_id(Prefix.ATTEMPT, self.values.choose(self.attempts))
 
 
 def load_page_values(url: str, values: SearchValues) -> PageValues:
-    """Find some deliveries and attempts to look at."""
+    """Sample deliveries and attempts."""
     with connect(url) as database:
         found = [
             [row[0] for row in database.execute(sample)]
@@ -93,7 +93,7 @@ def load_page_values(url: str, values: SearchValues) -> PageValues:
 
 
 class SignedInClient:
-    """Somebody who is signed in and asks for pages over one connection."""
+    """A signed-in client that requests pages over one connection."""
 
     def __init__(self, port: int) -> None:
         """Sign in."""
@@ -107,7 +107,7 @@ class SignedInClient:
         self._cookie = (answer.getheader("Set-Cookie") or "").partition(";")[0]
 
     def get(self, path: str) -> bytes:
-        """A page; raises RuntimeError if it is not served."""
+        """Fetch a page; raises RuntimeError for any status but 200."""
         self._connection.request("GET", path, headers={"Cookie": self._cookie})
         answer = self._connection.getresponse()
         content = answer.read()
@@ -118,9 +118,9 @@ class SignedInClient:
 
 @contextmanager
 def serve_console(url: str) -> Iterator[SignedInClient]:
-    """Serve the console on this database, with an account to look at it."""
+    """Serve the console on this database, with an account for the client."""
     with tempfile.TemporaryDirectory() as folder:
-        # No queue is needed to look at pages.
+        # Pages need no queue.
         stack = Stack(Path(folder), url, "amqp://nobody:nothing@127.0.0.1:9/%2F")
         try:
             stack.run(
@@ -139,8 +139,8 @@ def serve_console(url: str) -> Iterator[SignedInClient]:
 def measure_pages(
     browser: SignedInClient, kinds: Sequence[PageMeasure], drawn: PageValues, *, rounds: int, warm_up: int
 ) -> dict[PageMeasure, PageTimes]:
-    """Ask for every kind of page so often, in turn, after some rounds that do not count."""
-    kept = {kind: PageTimes([], []) for kind in kinds}
+    """Fetch every kind of page once a round, after some warm-up rounds."""
+    times = {kind: PageTimes([], []) for kind in kinds}
     for number in range(warm_up + rounds):
         for kind in kinds:
             path = kind.path(drawn)
@@ -148,36 +148,36 @@ def measure_pages(
             content = browser.get(path)
             took = (time.perf_counter() - began) * 1000
             if number >= warm_up:
-                kept[kind].milliseconds.append(took)
-                kept[kind].sizes.append(len(content))
-    return kept
+                times[kind].milliseconds.append(took)
+                times[kind].sizes.append(len(content))
+    return times
 
 
 PAGES = (
     PageMeasure("overview, hour", lambda _: "/console"),
     PageMeasure("overview, day", lambda _: "/console?span=day"),
     PageMeasure("overview, week", lambda _: "/console?span=week"),
-    PageMeasure("overview of a tenant, day", lambda some: f"/console?span=day&tenant={some.tenant}"),
+    PageMeasure("overview of a tenant, day", lambda drawn: f"/console?span=day&tenant={drawn.tenant}"),
     PageMeasure("deliveries", lambda _: "/console/deliveries"),
-    PageMeasure("deliveries of a tenant", lambda some: f"/console/deliveries?tenant={some.tenant}"),
+    PageMeasure("deliveries of a tenant", lambda drawn: f"/console/deliveries?tenant={drawn.tenant}"),
     PageMeasure("deliveries, failed", lambda _: "/console/deliveries?status=failed"),
     PageMeasure("deliveries, pending", lambda _: "/console/deliveries?status=pending"),
-    PageMeasure("deliveries of an endpoint", lambda some: f"/console/deliveries?endpoint={some.endpoint}"),
-    PageMeasure("deliveries of an event", lambda some: f"/console/deliveries?event={some.event}"),
-    PageMeasure("delivery", lambda some: f"/console/deliveries/{some.delivery}"),
-    PageMeasure("attempt", lambda some: f"/console/attempts/{some.attempt}"),
-    PageMeasure("event", lambda some: f"/console/events/{some.event}"),
+    PageMeasure("deliveries of an endpoint", lambda drawn: f"/console/deliveries?endpoint={drawn.endpoint}"),
+    PageMeasure("deliveries of an event", lambda drawn: f"/console/deliveries?event={drawn.event}"),
+    PageMeasure("delivery", lambda drawn: f"/console/deliveries/{drawn.delivery}"),
+    PageMeasure("attempt", lambda drawn: f"/console/attempts/{drawn.attempt}"),
+    PageMeasure("event", lambda drawn: f"/console/events/{drawn.event}"),
     PageMeasure("endpoints", lambda _: "/console/endpoints"),
     PageMeasure("endpoints in trouble", lambda _: "/console/endpoints?trouble=1"),
-    PageMeasure("endpoints of a tenant", lambda some: f"/console/endpoints?tenant={some.tenant}"),
-    PageMeasure("endpoint, hour", lambda some: f"/console/endpoints/{some.endpoint}"),
-    PageMeasure("endpoint, week", lambda some: f"/console/endpoints/{some.endpoint}?span=week"),
+    PageMeasure("endpoints of a tenant", lambda drawn: f"/console/endpoints?tenant={drawn.tenant}"),
+    PageMeasure("endpoint, hour", lambda drawn: f"/console/endpoints/{drawn.endpoint}"),
+    PageMeasure("endpoint, week", lambda drawn: f"/console/endpoints/{drawn.endpoint}?span=week"),
     PageMeasure("replays", lambda _: "/console/replays"),
     PageMeasure("event types", lambda _: "/console/types"),
-    PageMeasure("event types of a tenant", lambda some: f"/console/types?tenant={some.tenant}"),
+    PageMeasure("event types of a tenant", lambda drawn: f"/console/types?tenant={drawn.tenant}"),
     PageMeasure("audit", lambda _: "/console/audit"),
-    PageMeasure("audit of a tenant", lambda some: f"/console/audit?tenant={some.tenant}"),
+    PageMeasure("audit of a tenant", lambda drawn: f"/console/audit?tenant={drawn.tenant}"),
     PageMeasure("tenants", lambda _: "/console/tenants"),
-    PageMeasure("tenant", lambda some: f"/console/tenants/{some.tenant}"),
+    PageMeasure("tenant", lambda drawn: f"/console/tenants/{drawn.tenant}"),
     PageMeasure("people", lambda _: "/console/people"),
 )

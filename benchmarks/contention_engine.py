@@ -1,4 +1,4 @@
-"""Two relays and two workers, and a receiver whose paths may be in trouble: for what compares streams."""
+"""Two relays, two workers, and a receiver with misbehaving paths, for comparisons of streams."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _WARM_UP = 4
 
 
 class ContentionEngine(BenchEngine):
-    """Started anew for each run, on one ledger; `web` and the receiver stay."""
+    """Relays and workers start for each run, on one ledger; `web` and the receiver keep running."""
 
     def __init__(self, stack: Stack, *, kinds: int) -> None:
-        """Start the receiver and the API. Each of so many kinds of event has an endpoint."""
+        """Start the receiver and the API. Each of `kinds` kinds of event has an endpoint."""
         stack.environment["WAYBILL_WORKER_PROCESSES"] = "1"
         self.receiver = MisbehavingReceiver(stack)
         super().__init__(stack)
         self._kinds = kinds
 
     def start_run(self, key: str, *, full_speed_paths: str) -> None:
-        """Everybody up and warm, everything well, nothing owed. `at_speed` names the paths that are known."""
+        """Start all processes, warm up, reset. The ramp of `full_speed_paths` is finished."""
         self.receiver.set_behaviour("/", HEALTHY)
         self.database.reset(full_speed_paths)
         self.stack.serve(*WORKER_PROCESSES)
@@ -40,16 +40,16 @@ class ContentionEngine(BenchEngine):
         self.receiver.reset_stats()
 
     def kill_workers(self) -> None:
-        """End relays and workers; what never answers would keep a worker waiting that is asked to end."""
+        """Kill relays and workers; a normal stop would wait for receivers that never answer."""
         self.kill(WORKER_PROCESSES)
 
     def post_at_rate(self, key: str, seconds: float, rate: float) -> dict[str, Any]:
-        """Post events of all kinds at a rate, whether or not they are answered in time."""
+        """Post events of all kinds at a fixed rate; returns the client's counts."""
         posts = [PostRequest(key, [f"order.e{kind}"], PAYLOAD_BYTES) for kind in range(self._kinds)]
-        said, _ = self.run_open_loop(posts, seconds, rate, CONNECTIONS)
-        return said
+        counts, _ = self.run_open_loop(posts, seconds, rate, CONNECTIONS)
+        return counts
 
     def create_endpoint(self, key: str, path: str, kind: int) -> str:
-        """An endpoint at a path for events of a kind; returns its id."""
-        wanted = {"url": self.receiver.get_url(path), "filter": [f"order.e{kind}"]}
-        return str(self.post("/v1/endpoints", wanted, key=key)["id"])
+        """Create an endpoint at a path for events of a kind; returns its id."""
+        endpoint = {"url": self.receiver.get_url(path), "filter": [f"order.e{kind}"]}
+        return str(self.post("/v1/endpoints", endpoint, key=key)["id"])

@@ -1,4 +1,4 @@
-"""An engine that a benchmark runs: its processes, its API, and the site whose ledger they work on."""
+"""The engine that a benchmark runs: its processes, its API and its database."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 DEFAULT_PROCESSES = ("relay", "worker")
 TIMEOUT_SECONDS = 300.0
-# What may be accepted and not yet delivered under load: some seconds of it.
+# Accepted and not yet delivered events under load: a few seconds of work.
 MAX_UNDELIVERED = 10_000
 HOST = "127.0.0.1"
 _GRACE_SECONDS = 60.0
 
 
 class ProcessDied(RuntimeError):
-    """A process ended though nobody stopped it; its last lines say why."""
+    """A process ended unexpectedly; its last log lines say why."""
 
     def __init__(self, name: str, log: str) -> None:
-        """Keep which one, and the end of what it said."""
+        """Keep the name, and the end of the log."""
         super().__init__(f"{name} ended by itself: {log[-1500:]}")
 
 
 class BenchEngine:
-    """Servers and processes of a stack. `web` stays; who delivers is started for each measurement."""
+    """Servers and processes of a stack. `web` keeps running; relay and workers start for each measurement."""
 
     def __init__(self, stack: Stack) -> None:
         """Start the API."""
@@ -47,11 +47,11 @@ class BenchEngine:
         stack.serve("web")
 
     def open_database(self, url: str) -> BenchDatabase:
-        """A site on a migrated database, whose secrets the engine's processes can open."""
+        """Open a migrated database, with secrets that the engine's processes can decrypt."""
         return BenchDatabase(url, self.stack.environment["WAYBILL_SECRET_KEYS"])
 
     def migrate(self, url: str) -> BenchDatabase:
-        """Bring an empty database to the newest schema; returns the site on it."""
+        """Migrate an empty database and open it."""
         with self.override_settings(WAYBILL_DATABASE_URL=url):
             self.stack.run(str(WAYBILL), "db", "upgrade", timeout=TIMEOUT_SECONDS)
         site = self.open_database(url)
@@ -60,7 +60,7 @@ class BenchEngine:
 
     @contextmanager
     def override_settings(self, **settings: str) -> Iterator[None]:
-        """Let processes that are started meanwhile have these settings."""
+        """Start processes with these settings while the block runs."""
         environment = self.stack.environment
         before = {name: environment.get(name) for name in settings}
         environment.update(settings)
@@ -73,28 +73,28 @@ class BenchEngine:
                     environment[name] = value
 
     @contextmanager
-    def run_processes(self, *crew: str, kill: bool = False) -> Iterator[None]:
-        """Run relay and worker, or this crew; killed at the end when asked to or when something fails."""
-        crew = crew or DEFAULT_PROCESSES
-        self.stack.serve(*crew)
+    def run_processes(self, *names: str, kill: bool = False) -> Iterator[None]:
+        """Run relay and worker, or these processes; `kill` kills them at the end, as an error does."""
+        names = names or DEFAULT_PROCESSES
+        self.stack.serve(*names)
         try:
             yield
         except BaseException:
-            self.kill(crew)
+            self.kill(names)
             raise
         if kill:
-            self.kill(crew)
+            self.kill(names)
         else:
-            self.stack.stop(*crew)
+            self.stack.stop(*names)
 
     def kill(self, names: Sequence[str]) -> None:
-        """Kill those of these processes that run."""
+        """Kill these processes, if they run."""
         for name in names:
             if name in self.stack.running:
                 self.stack.kill(name)
 
     def recover(self) -> None:
-        """After a failure: only `web` and the receiver run, and nothing is owed."""
+        """Clean up after a failure: only `web` and the receiver run, and nothing is pending."""
         self.kill([name for name in self.stack.running if name not in ("web", "receiver")])
         self.restart_web()
         with suppress(Exception):
@@ -103,24 +103,24 @@ class BenchEngine:
         self.database.reset()
 
     def restart_web(self) -> None:
-        """Start the API anew, with the settings of now."""
+        """Restart the API with the current settings."""
         self.kill(["web"])
         self.stack.serve("web")
 
     def wait_until(
         self, condition: Callable[[], bool], what: str, *, seconds: float = TIMEOUT_SECONDS
     ) -> None:
-        """Wait for this; raises TimeoutError, or Died when a process ends meanwhile."""
+        """Wait for a condition; raises TimeoutError, and ProcessDied if a process ends meanwhile."""
 
-        def so() -> bool:
+        def check() -> bool:
             for name in self.stack.list_crashed():
                 raise ProcessDied(name, self.stack.read_log(name))
             return condition()
 
-        wait_until(so, what, seconds=seconds)
+        wait_until(check, what, seconds=seconds)
 
     def wait_until_delivered(self, path: str = "", *, seconds: float = TIMEOUT_SECONDS) -> None:
-        """Wait until the endpoints with this in their URLs, or all of them, are owed nothing."""
+        """Wait until nothing is pending for endpoints with this in their URL; without it, for any."""
         self.wait_until(
             lambda: not self.database.has_pending(path), f"the deliveries to {path or 'all'}", seconds=seconds
         )
@@ -128,44 +128,44 @@ class BenchEngine:
     def run_closed_loop(
         self, posts: Sequence[PostRequest], seconds: float, connections: int, receiver: int
     ) -> dict[str, Any]:
-        """Post as fast as it is answered and about as fast as it is delivered; what the client counted."""
-        posting = LoadPlan(HOST, self.stack.port, seconds, connections, posts)
+        """Post as fast as answers and deliveries allow; returns the client's counts."""
+        plan = LoadPlan(HOST, self.stack.port, seconds, connections, posts)
         return self._run_client(
-            "closed_loop_load", replace(posting, receiver=receiver, max_undelivered=MAX_UNDELIVERED)
+            "closed_loop_load", replace(plan, receiver=receiver, max_undelivered=MAX_UNDELIVERED)
         )
 
     def run_open_loop(
         self, posts: Sequence[PostRequest], seconds: float, rate: float, connections: int
     ) -> tuple[dict[str, Any], dict[str, int]]:
-        """Post at a rate; returns what the client counted, and when each event was answered (ns)."""
+        """Post at a fixed rate; returns the client's counts, and when each event was answered (ns)."""
         answers = self.stack.folder / "answers.json"
-        posting = LoadPlan(HOST, self.stack.port, seconds, connections, posts, rate, str(answers))
-        said = self._run_client("open_loop_load", posting)
-        return said, dict(json.loads(answers.read_text()))
+        plan = LoadPlan(HOST, self.stack.port, seconds, connections, posts, rate, str(answers))
+        counts = self._run_client("open_loop_load", plan)
+        return counts, dict(json.loads(answers.read_text()))
 
     def create_tenant(self, name: str) -> str:
-        """A new tenant's key."""
+        """Create a tenant; returns an API key of it."""
         return self.create_key(self.post("/v1/tenants", {"name": name})["id"])
 
     def create_key(self, tenant: str) -> str:
-        """A new key of a tenant."""
+        """Create an API key of a tenant."""
         return str(self.post(f"/v1/tenants/{tenant}/keys", {"name": "bench"})["key"])
 
     def post(self, path: str, body: object, *, key: str = OPERATOR_KEY) -> Any:
-        """Post to the API."""
+        """Send a POST to the API."""
         return self._request(path, json.dumps(body).encode(), key)
 
     def get(self, path: str, *, key: str) -> Any:
-        """Ask the API."""
+        """Send a GET to the API."""
         return self._request(path, None, key)
 
-    def _run_client(self, name: str, posting: LoadPlan) -> dict[str, Any]:
-        asked = self.stack.folder / f"{name}.json"
-        posting.write(asked)
-        said = self.stack.run(
-            sys.executable, "-m", f"benchmarks.{name}", str(asked), timeout=posting.seconds + _GRACE_SECONDS
+    def _run_client(self, name: str, plan: LoadPlan) -> dict[str, Any]:
+        plan_file = self.stack.folder / f"{name}.json"
+        plan.write(plan_file)
+        output = self.stack.run(
+            sys.executable, "-m", f"benchmarks.{name}", str(plan_file), timeout=plan.seconds + _GRACE_SECONDS
         )
-        return dict(json.loads(said))
+        return dict(json.loads(output))
 
     def _request(self, path: str, body: bytes | None, key: str) -> Any:
         request = Request(
@@ -179,12 +179,12 @@ class BenchEngine:
 
 @contextmanager
 def deadline(seconds: float, what: str) -> Iterator[None]:
-    """Break off with TimeoutError what takes longer than so many seconds. In the main thread only."""
+    """Raise TimeoutError in the block after these seconds. In the main thread only."""
 
-    def ring(*_: object) -> None:
-        raise TimeoutError(f"{what}: not over after {seconds:.0f} s.")
+    def raise_timeout(*_: object) -> None:
+        raise TimeoutError(f"{what}: not finished after {seconds:.0f} s.")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, raise_timeout)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield

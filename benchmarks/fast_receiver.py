@@ -1,9 +1,8 @@
-"""`python -m benchmarks.fast_receiver PORT`: answers every POST with 200 at once, and counts.
+"""`python -m benchmarks.fast_receiver PORT`: answer every POST with 200 at once, and count.
 
-Raw asyncio on uvloop, so that the receiver is not what is measured. Paths that begin with `/never` get no
-answer at all. GET `/-/keep/PREFIX` has it note when requests to paths with this beginning arrive, GET
-`/-/kept` tells what was noted since, as JSON, and `/-/unanswered` how many connections wait for an answer
-that never comes; any other GET is answered with the count.
+Raw asyncio on uvloop, so that the receiver is not the limit. Paths that begin with `/never` get no answer.
+GET `/-/keep/PREFIX` starts recording arrivals at paths with this prefix, GET `/-/kept` returns them as JSON,
+and `/-/unanswered` counts connections that wait for an answer. Any other GET returns the number of requests.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _RECORD_PATH, _RECORDED_PATH, _UNANSWERED_PATH = b"/-/keep", b"/-/kept", b"/-/un
 
 
 class BenchReceiver(asyncio.Protocol):
-    """One connection: requests come one after another, each answered as soon as it is whole."""
+    """A connection; each request is answered as soon as it is complete."""
 
     received = 0
     unanswered = 0
@@ -31,19 +30,19 @@ class BenchReceiver(asyncio.Protocol):
     recorded: list[tuple[str, int]]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
+        """Keep the transport for answers."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._buffer = b""
         self._waits = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody waits here any more."""
+        """Stop counting this connection as unanswered."""
         del exc
         BenchReceiver.unanswered -= self._waits
         self._waits = False
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is whole."""
+        """Answer every complete request."""
         self._buffer = self._buffer + data if self._buffer else data
         while (head_end := self._buffer.find(_HEAD_END)) >= 0:
             head = self._buffer[:head_end].lower()
@@ -56,8 +55,10 @@ class BenchReceiver(asyncio.Protocol):
     def _answer(self, head: bytes) -> None:
         method, path, _ = head.split(b" ", 2)
         if method == b"get":
-            told = self._handle_query(path)
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
+            content = self._handle_query(path)
+            self._transport.write(
+                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+            )
             return
         BenchReceiver.received += 1
         if BenchReceiver.recorded_prefix is not None and path.startswith(BenchReceiver.recorded_prefix):
@@ -71,8 +72,8 @@ class BenchReceiver(asyncio.Protocol):
     @staticmethod
     def _handle_query(path: bytes) -> bytes:
         if path == _RECORDED_PATH:
-            told, BenchReceiver.recorded = json.dumps(BenchReceiver.recorded).encode(), []
-            return told
+            content, BenchReceiver.recorded = json.dumps(BenchReceiver.recorded).encode(), []
+            return content
         if path == _UNANSWERED_PATH:
             return str(BenchReceiver.unanswered).encode()
         if path.startswith(_RECORD_PATH):

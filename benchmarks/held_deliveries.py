@@ -1,7 +1,7 @@
-"""`python -m benchmarks.held_deliveries`: what held deliveries cost the relay.
+"""`python -m benchmarks.held_deliveries`: the cost of held deliveries for the relay.
 
-Two databases differ in nothing but how many deliveries are held. In both the same claim is made, and the same
-scan, turn by turn. Claims are rolled back: each takes what the one before has taken.
+Two databases differ only in the number of held deliveries. The same claim and the same scan run on both,
+alternating. Claims are rolled back, so that each claims the same rows.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ FEW_HELD, MANY_HELD = 500, 500_000
 SPREADS = (1, 50, 5_000)
 CAUSES = ("paused", "breaker_open")
 HEALTHY, DUE_EACH = 100, 20
-# What the relay deals out when it knows nothing of the workers' speed, and so many of the held ones beside
-# them when events have just come for these too.
+# The relay's initial window, and how many held endpoints it names when new events have arrived for them.
 CLAIM_SIZE, NOTIFIED_HELD = 400, 100
-TERMS = ClaimConfig(Priority.LIVE, batch_size=100, lease=timedelta(seconds=20), default_max_in_flight=50)
+CLAIM_CONFIG = ClaimConfig(
+    Priority.LIVE, batch_size=100, lease=timedelta(seconds=20), default_max_in_flight=50
+)
 TARGET = 1.5
 WARM_UP, ROUNDS_A_VACUUM = 10, 10
 
@@ -61,7 +62,7 @@ _ENDPOINTS = """
         limit_now, limit_ramping)
     select id, %(breaker)s, now(), now(), 1, now() + interval '1 hour', 50, false from made
 """
-# One after another in time, and each endpoint's among those of all others, as a stream leaves them behind.
+# Spread over time and over the endpoints, as a stream of events leaves them.
 _DELIVERIES = """
     with numbered as (
         select id, row_number() over (order by id) - 1 as place from endpoints where url = %(kind)s
@@ -78,7 +79,7 @@ _DELIVERIES = """
 
 @dataclass(frozen=True, slots=True)
 class HeldCase:
-    """Why deliveries are held, and of how many endpoints."""
+    """The cause of holds, and the number of held endpoints."""
 
     cause: str
     endpoint_count: int
@@ -90,23 +91,23 @@ class HeldCase:
 
 @dataclass(slots=True)
 class ClaimTimes:
-    """How long each took, in milliseconds: the claim, the same with held endpoints named, the scan."""
+    """Milliseconds of the claim, of the same claim with held endpoints named, and of the scan."""
 
     claim: list[float] = field(default_factory=list)
     notified: list[float] = field(default_factory=list)
     scan: list[float] = field(default_factory=list)
 
     def median(self, what: str) -> float:
-        """The median of one of them."""
+        """The median of one of these."""
         found: list[float] = getattr(self, what)
         return statistics.median(found)
 
 
 class HeldDatabase:
-    """A database, and a relay's connection to it."""
+    """A database, with a connection like a relay's."""
 
     def __init__(self, url: str, held: int) -> None:
-        """Nothing is in it yet."""
+        """`write_case` fills it."""
         self._url = url
         self._held = held
         self._ledger = Ledger(url, pool_size=1, application_name="waybill bench")
@@ -114,7 +115,7 @@ class HeldDatabase:
         self._others: list[EndpointId] = []
 
     def write_case(self, case: HeldCase) -> None:
-        """Write endpoints with something due, and beside them those whose deliveries are held."""
+        """Write endpoints with due deliveries, and endpoints whose deliveries are held."""
         state = "paused" if case.cause == "paused" else "active"
         breaker = "open" if case.cause == "breaker_open" else "closed"
         with connect(self._url) as database:
@@ -136,17 +137,17 @@ class HeldDatabase:
         self.vacuum()
 
     def vacuum(self) -> None:
-        """Take away what claims that were rolled back have left, as autovacuum does."""
+        """Vacuum after rolled-back claims, as autovacuum does."""
         with connect(self._url) as database:
             database.execute("vacuum analyze endpoints, endpoint_health, schedule, claims")
 
     async def measure(self, times: ClaimTimes) -> None:
-        """Claim and scan, each once."""
+        """Claim and scan once each."""
         share = CLAIM_SIZE // HEALTHY
         quotas = [Quota(endpoint, share) for endpoint in self._healthy]
-        heard = quotas + [Quota(endpoint, share) for endpoint in self._others[:NOTIFIED_HELD]]
+        with_held = quotas + [Quota(endpoint, share) for endpoint in self._others[:NOTIFIED_HELD]]
         times.claim.append(await self._claim(quotas))
-        times.notified.append(await self._claim(heard))
+        times.notified.append(await self._claim(with_held))
         async with self._ledger.transaction() as tx:
             began = time.perf_counter()
             heads = await claims.find_ready_endpoints(tx, priority=Priority.LIVE)
@@ -162,7 +163,7 @@ class HeldDatabase:
         async with self._ledger.transaction() as tx:
             await _begin_transaction(tx)
             began = time.perf_counter()
-            claimed = await claim_deliveries(tx, quotas, TERMS)
+            claimed = await claim_deliveries(tx, quotas, CLAIM_CONFIG)
             took = (time.perf_counter() - began) * 1000
             await tx.rollback()
         if claimed.delivery_count != CLAIM_SIZE:
@@ -171,29 +172,29 @@ class HeldDatabase:
 
 
 async def _begin_transaction(tx: Transaction) -> None:
-    """Let the transaction begin before the clock does."""
+    """Begin the transaction before the measurement."""
     await tx.execute(text("select 1"))
 
 
 async def measure_databases(sites: Sequence[HeldDatabase], rounds: int) -> list[ClaimTimes]:
-    """Times on each site, turn by turn."""
-    kept = [ClaimTimes() for _ in sites]
+    """Measure on each database, alternating."""
+    times_by_database = [ClaimTimes() for _ in sites]
     for number in range(WARM_UP + rounds):
         if number % ROUNDS_A_VACUUM == 0:
             for site in sites:
                 await asyncio.to_thread(site.vacuum)
-        turns = list(zip(sites, kept, strict=True))
+        turns = list(zip(sites, times_by_database, strict=True))
         for site, times in turns if number % 2 else reversed(turns):
             await site.measure(ClaimTimes() if number < WARM_UP else times)
-    return kept
+    return times_by_database
 
 
 def run_cases(server: DatabaseServer, rounds: int, status: Status) -> dict[HeldCase, list[ClaimTimes]]:
-    """Measure every case: for each, the times with few and with many held."""
+    """Measure every case with few and with many held deliveries."""
     with ExitStack() as exits:
         first = exits.enter_context(server.database())
         migrate(first)
-        make_partitions(first)  # a claim numbers what it takes, in the partition of its day
+        make_partitions(first)  # a claim writes sequence numbers into the partition of the day
         second = exits.enter_context(server.database(template=make_url(first).database))
         found = {}
         for case in [HeldCase(cause, spread) for cause in CAUSES for spread in SPREADS]:
@@ -214,7 +215,7 @@ async def _run_case(case: HeldCase, databases: Sequence[tuple[str, int]], rounds
 
 
 def summarize(found: dict[HeldCase, list[ClaimTimes]]) -> dict[str, float]:
-    """The worst of each ratio, and what the claim takes at most beside many held deliveries."""
+    """The highest of each ratio, and the slowest claim with many held deliveries."""
     worst = {
         f"held_{what}_ratio": round(max(_compute_ratio(times, what) for times in found.values()), 2)
         for what in ("claim", "notified", "scan")
@@ -224,21 +225,21 @@ def summarize(found: dict[HeldCase, list[ClaimTimes]]) -> dict[str, float]:
 
 
 def build_table(found: dict[HeldCase, list[ClaimTimes]]) -> Table:
-    """All medians, in milliseconds."""
-    shown = Table(
-        title=f"The relay beside {FEW_HELD:,} → {MANY_HELD:,} held deliveries: medians in ms, ratio",
+    """The medians, in milliseconds."""
+    table = Table(
+        title=f"The relay with {FEW_HELD:,} → {MANY_HELD:,} held deliveries: medians in ms, ratio",
         title_justify="left",
-        caption="A scan takes a step for each endpoint that is owed something: "
+        caption="A scan takes one step for each endpoint with pending deliveries: "
         f"{FEW_HELD:,} → {max(SPREADS):,} in the widest case.",
         caption_justify="left",
     )
-    shown.add_column("held")
-    for what in (f"claim of {CLAIM_SIZE}", "same, held named too", "scan"):
-        shown.add_column(what, justify="right")
+    table.add_column("held")
+    for what in (f"claim of {CLAIM_SIZE}", "same, held ones named", "scan"):
+        table.add_column(what, justify="right")
     for case, times in found.items():
-        shown.add_row(str(case), *[_format_cell(times, what) for what in ("claim", "notified", "scan")])
-    shown.add_row("target", f"≤ {TARGET}", "", "")
-    return shown
+        table.add_row(str(case), *[_format_cell(times, what) for what in ("claim", "notified", "scan")])
+    table.add_row("target", f"≤ {TARGET}", "", "")
+    return table
 
 
 def _format_cell(times: Sequence[ClaimTimes], what: str) -> str:
@@ -252,11 +253,9 @@ def _compute_ratio(times: Sequence[ClaimTimes], what: str) -> float:
 
 
 def main() -> None:
-    """Measure, print a table, and last of all one line of JSON."""
+    """Measure, and print a table and a line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.held_deliveries", description=__doc__)
-    parser.add_argument(
-        "--rounds", type=int, default=60, help="how often each is measured; medians are shown"
-    )
+    parser.add_argument("--rounds", type=int, default=60, help="number of rounds; medians are shown")
     arguments = parser.parse_args()
     console = Console()
     with console.status("Starting PostgreSQL …") as status, run_database_server(durable=True) as server:

@@ -1,14 +1,14 @@
-"""A ledger with a history: millions of deliveries, written with COPY straight into the partitions of days.
+"""A ledger with a history: millions of deliveries, written with COPY into the daily partitions.
 
-Two processes write, each what goes to its half of every tenant's endpoints. Tenants, endpoints and types have
-shares as in life: a few have most. All dice are seeded, so that every run builds the same.
+Two processes write, each for half of every tenant's endpoints. A few tenants, endpoints and types have most
+deliveries, as in production. Random numbers are seeded, so that every run builds the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from random import Random  # noqa: TID251  a benchmark brings its own dice, with a seed
+from random import Random  # noqa: TID251  a benchmark has its own random numbers, with a seed
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -65,7 +65,7 @@ NULL = "\\N"
 
 @dataclass(frozen=True, slots=True)
 class HistoryEndpoint:
-    """An endpoint, whose it is and how it stands: `active`, `paused` or `broken` (its breaker is open)."""
+    """An endpoint, its tenant and its state: `active`, `paused` or `broken` (its breaker is open)."""
 
     tenant: str
     id: str
@@ -74,35 +74,37 @@ class HistoryEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPlan:
-    """Who there is, how much there will be, and until when."""
+    """Tenants, endpoints, number of deliveries, and the end of the history."""
 
     rows: int
     now: datetime
     seed: int
     endpoints_by_tenant: tuple[tuple[HistoryEndpoint, ...], ...]  # by tenant
-    pending: int  # how many deliveries are not over
+    pending: int  # number of unfinished deliveries
 
     @classmethod
     def make(cls, rows: int, now: datetime, seed: int, *, pending: int | None = None) -> HistoryPlan:
-        """Invent tenants and endpoints: one endpoint in fifty is paused, one in a hundred is broken.
+        """Make up tenants and endpoints: one endpoint in fifty is paused, one in a hundred is broken.
 
-        Unless told otherwise, one delivery in a hundred is pending, and no more than 20,000.
+        By default one delivery in a hundred is pending, at most 20,000.
         """
-        dice = Random(seed)  # noqa: S311  nothing is secret here
+        rng = Random(seed)  # noqa: S311  not a secret
         born = to_milliseconds(get_midnight(now.date() - timedelta(days=DAYS)))
         targets = []
         for number in range(TENANTS):
-            tenant = make_id_at(born + number, 0, dice)
-            ids = [make_id_at(born + TENANTS + number, place, dice) for place in range(ENDPOINTS_EACH)]
-            stands = ["active"] * (ENDPOINTS_EACH - 4) + _assign_states(number)
-            targets.append(tuple(map(HistoryEndpoint, [tenant] * ENDPOINTS_EACH, ids, stands)))
+            tenant = make_id_at(born + number, 0, rng)
+            ids = [make_id_at(born + TENANTS + number, place, rng) for place in range(ENDPOINTS_EACH)]
+            states = ["active"] * (ENDPOINTS_EACH - 4) + _assign_states(number)
+            targets.append(tuple(map(HistoryEndpoint, [tenant] * ENDPOINTS_EACH, ids, states)))
         owed = min(PENDING, rows // 100) if pending is None else pending
         return cls(rows, now, seed, tuple(targets), owed)
 
     @property
     def tenants(self) -> list[TenantId]:
         """The tenants, the busiest first."""
-        return [TenantId(UUID(some[0].tenant)) for some in self.endpoints_by_tenant]
+        return [
+            TenantId(UUID(endpoints_of_tenant[0].tenant)) for endpoints_of_tenant in self.endpoints_by_tenant
+        ]
 
     @property
     def days(self) -> list[date]:
@@ -111,12 +113,12 @@ class HistoryPlan:
         return [today - timedelta(days=back) for back in reversed(range(DAYS))]
 
     def list_endpoints_in_state(self, state: str, writer: int) -> list[HistoryEndpoint]:
-        """The endpoints of a half that stand like this."""
+        """The endpoints of one writer in this state."""
         return [
-            one
-            for some in self.endpoints_by_tenant
-            for one in some[writer::WRITER_COUNT]
-            if one.state == state
+            endpoint
+            for endpoints_of_tenant in self.endpoints_by_tenant
+            for endpoint in endpoints_of_tenant[writer::WRITER_COUNT]
+            if endpoint.state == state
         ]
 
 
@@ -124,15 +126,16 @@ def write_owners(url: str, plan: HistoryPlan) -> None:
     """Write the tenants and their endpoints."""
     born = format_milliseconds(to_milliseconds(get_midnight(plan.days[0])))
     tenants = [
-        format_line(some[0].tenant, f"tenant {n}", born) for n, some in enumerate(plan.endpoints_by_tenant)
+        format_line(endpoints_of_tenant[0].tenant, f"tenant {n}", born)
+        for n, endpoints_of_tenant in enumerate(plan.endpoints_by_tenant)
     ]
     endpoints = [
         format_line(
-            one.id, one.tenant, "https://hooks.example.com/in", "", "{*}",
-            "paused" if one.state == "paused" else "active", born, "{}", "v1", born, born,
+            endpoint.id, endpoint.tenant, "https://hooks.example.com/in", "", "{*}",
+            "paused" if endpoint.state == "paused" else "active", born, "{}", "v1", born, born,
         )
-        for some in plan.endpoints_by_tenant
-        for one in some
+        for endpoints_of_tenant in plan.endpoints_by_tenant
+        for endpoint in endpoints_of_tenant
     ]  # fmt: skip
     with connect(url) as database:
         copy_lines(database, "tenants", tenants)
@@ -142,20 +145,26 @@ def write_owners(url: str, plan: HistoryPlan) -> None:
 def write_health(
     url: str, plan: HistoryPlan, numbers: Mapping[str, int], in_flight: Mapping[str, int]
 ) -> None:
-    """Write how the endpoints stand: the last number each was owed, and how many are on their way."""
+    """Write the endpoints' health, last sequence numbers and deliveries in flight."""
     now, later = plan.now.isoformat(), (plan.now + timedelta(hours=1)).isoformat()
     lines = []
-    for one in (one for some in plan.endpoints_by_tenant for one in some):
-        broken = one.state == "broken"
+    for endpoint in (
+        endpoint for endpoints_of_tenant in plan.endpoints_by_tenant for endpoint in endpoints_of_tenant
+    ):
+        broken = endpoint.state == "broken"
         state = ("open", now, now, 1, later) if broken else ("closed", now, now, 0, NULL)
-        lines.append(format_line(one.id, in_flight.get(one.id, 0), *state, 50, "f", numbers.get(one.id, 0)))
+        lines.append(
+            format_line(
+                endpoint.id, in_flight.get(endpoint.id, 0), *state, 50, "f", numbers.get(endpoint.id, 0)
+            )
+        )
     with connect(url) as database:
         copy_lines(database, "endpoint_health", lines)
 
 
 def write_journal(url: str, plan: HistoryPlan) -> None:
-    """Write what people and keys have done, one entry in ten, and the engine's own."""
-    dice = Random(plan.seed)  # noqa: S311  nothing is secret here
+    """Write journal entries: one in ten by users, the others by the engine."""
+    rng = Random(plan.seed)  # noqa: S311  not a secret
     a_day = min(JOURNAL, plan.rows) // DAYS
     with connect(url) as database:
         for day in plan.days:
@@ -164,24 +173,24 @@ def write_journal(url: str, plan: HistoryPlan) -> None:
             lines = []
             for number in range(a_day):
                 moment = start + (end - start) * number // a_day
-                one = dice.choice(plan.endpoints_by_tenant[int(TENANTS * dice.random() ** 3)])
-                deed = ("endpoint.breaker_opened", "waybill", NULL, "{}", NULL)
+                endpoint = rng.choice(plan.endpoints_by_tenant[int(TENANTS * rng.random() ** 3)])
+                entry = ("endpoint.breaker_opened", "waybill", NULL, "{}", NULL)
                 if number % 10 == 0:
-                    deed = (dice.choice(ACTIONS), dice.choice(ACTORS), "asked for", "{}", "198.51.100.4")
+                    entry = (rng.choice(ACTIONS), rng.choice(ACTORS), "asked for", "{}", "198.51.100.4")
                 lines.append(
                     format_line(
-                        make_id_at(moment, number, dice),
-                        one.tenant,
-                        one.id,
+                        make_id_at(moment, number, rng),
+                        endpoint.tenant,
+                        endpoint.id,
                         format_milliseconds(moment),
-                        *deed,
+                        *entry,
                     )
                 )
             copy_lines(database, "journal", lines, day)
 
 
 def copy_lines(database: Connection, table: str, lines: list[str], day: date | None = None) -> None:
-    """Write lines into a table, or into the partition of a day."""
+    """Copy lines into a table, or into the partition of a day."""
     name = table if day is None or table in UNPARTITIONED_TABLES else f"{table}_{day:%Y%m%d}"
     statement = sql.SQL("copy {} ({}) from stdin").format(
         sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, COLUMNS[table].split(", ")))
@@ -191,37 +200,37 @@ def copy_lines(database: Connection, table: str, lines: list[str], day: date | N
 
 
 def make_id_at(moment: int, number: int, rng: Random) -> str:
-    """A UUIDv7 of this millisecond, as hexadecimal digits; of one millisecond in the order of numbers."""
+    """A UUIDv7 of this millisecond in hex; within a millisecond ordered by number."""
     return f"{moment:012x}7{number & 0xFFF:03x}8{rng.getrandbits(60):015x}"
 
 
 def _assign_states(number: int) -> list[str]:
-    """How a tenant's last four endpoints stand: of each kind of trouble there is one in each half."""
+    """The states of a tenant's last four endpoints: each writer gets one of each kind."""
     paused = ["paused"] * 2 if number % 10 == 0 else ["active"] * 2
     broken = ["broken"] * 2 if number % 20 == 5 else ["active"] * 2  # noqa: PLR2004  one tenant in twenty
     return broken + paused
 
 
 def format_line(*values: Any) -> str:
-    """One row, as COPY reads it."""
+    """Format a row for COPY."""
     return "\t".join(map(str, values)) + "\n"
 
 
 def get_midnight(day: date) -> datetime:
-    """When a day begins."""
+    """The start of a day."""
     return datetime.combine(day, time(), tzinfo=UTC)
 
 
 def to_milliseconds(moment: datetime) -> int:
-    """A moment in milliseconds, as ids count them."""
+    """Milliseconds since 1970, as in ids."""
     return int(moment.timestamp() * 1000)
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
-    """The moment of so many milliseconds."""
+    """The time of these milliseconds."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def format_milliseconds(milliseconds: int) -> str:
-    """The same, as COPY reads it."""
+    """Format milliseconds for COPY."""
     return from_milliseconds(milliseconds).isoformat()

@@ -1,4 +1,4 @@
-"""Half of a history: events, what is owed of them to half of the endpoints, and what was tried."""
+"""Half of a history: events, their deliveries to half of the endpoints, and attempts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
-from random import Random  # noqa: TID251  a benchmark brings its own dice, with a seed
+from random import Random  # noqa: TID251  a benchmark has its own random numbers, with a seed
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -54,7 +54,7 @@ _RESPONSE_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEnding:
-    """How a delivery stands, and what its last attempt came to."""
+    """The status of a delivery, and the result of its last attempt."""
 
     status: str
     reason: str
@@ -85,7 +85,7 @@ _RETRYING = DeliveryEnding("pending", NULL, "refused", "503", 3)
 
 @dataclass(slots=True)
 class WrittenRows:
-    """What one half has written: rows by table, each endpoint's last number, some events to ask for."""
+    """What one writer wrote: rows by table, last sequence numbers, and sample events."""
 
     rows: Counter[str] = field(default_factory=Counter)
     numbers: Counter[str] = field(default_factory=Counter)
@@ -94,18 +94,18 @@ class WrittenRows:
 
 
 class HistoryWriter:
-    """One of the two writers, with its own connection, endpoints and dice."""
+    """One of the two writers, with its own connection, endpoints and random numbers."""
 
     def __init__(self, plan: HistoryPlan, half: int, database: Connection) -> None:
-        """Nothing is written yet."""
+        """Prepare; `write` writes."""
         self._plan = plan
         self._half = half
         self._database = database
-        self._dice = Random(plan.seed + 1 + half)  # noqa: S311  nothing is secret here
-        self._owing = [
-            plan.list_endpoints_in_state(stands, half) for stands in ("paused", "broken", "active")
+        self._rng = Random(plan.seed + 1 + half)  # noqa: S311  not a secret
+        self._pending_endpoints = [
+            plan.list_endpoints_in_state(state, half) for state in ("paused", "broken", "active")
         ]
-        self._claim = make_id_at(to_milliseconds(plan.now), half, self._dice)
+        self._claim = make_id_at(to_milliseconds(plan.now), half, self._rng)
         self._lines: dict[str, list[str]] = {table: [] for table in COLUMNS}
         self._events = 0
         self.written = WrittenRows()
@@ -123,13 +123,13 @@ class HistoryWriter:
 
     def _write_day(self, day: date, events: int, owed: int) -> None:
         start = to_milliseconds(get_midnight(day))
-        # Some room at the end, so that attempts are of the same day.
+        # Leave time at the end, so that attempts fall on the same day.
         end = min(start + 86_390_000, max(to_milliseconds(self._plan.now) - 60_000, start + 60_000))
-        all_ = events + owed
-        for number in range(all_):
-            moment = start + (end - start) * number // all_
-            # Spread among the others, as many as are wanted.
-            if (number + 1) * owed // all_ > number * owed // all_:
+        total = events + owed
+        for number in range(total):
+            moment = start + (end - start) * number // total
+            # Spread pending events evenly.
+            if (number + 1) * owed // total > number * owed // total:
                 self._write_pending(moment)
             else:
                 self._write_finished(moment)
@@ -138,36 +138,38 @@ class HistoryWriter:
         self._flush(day)
 
     def _write_finished(self, moment: int) -> None:
-        """An event that all its receivers have got, or never will."""
-        chance = self._dice.random
+        """Write an event whose deliveries have ended."""
+        chance = self._rng.random
         per_half = ENDPOINTS_EACH // WRITER_COUNT
-        some = self._plan.endpoints_by_tenant[int(TENANTS * chance() ** 3)][self._half :: WRITER_COUNT]
+        endpoints_of_tenant = self._plan.endpoints_by_tenant[int(TENANTS * chance() ** 3)][
+            self._half :: WRITER_COUNT
+        ]
         first = int(per_half * chance() ** 2)
         second = (first + 1 + int((per_half - 1) * chance())) % per_half
-        event, digest, kind = self._write_event(moment, some[0].tenant, FAN_OUT)
-        for target in (some[first], some[second]):
+        event, digest, kind = self._write_event(moment, endpoints_of_tenant[0].tenant, FAN_OUT)
+        for target in (endpoints_of_tenant[first], endpoints_of_tenant[second]):
             ending = ENDINGS[int(len(ENDINGS) * chance())]
             self._write_delivery(moment, event, digest, kind, target, ending)
 
     def _write_pending(self, moment: int) -> None:
-        """An event whose receiver has not got it yet: half of them are paused, a fifth have a broken one."""
-        lot = self._dice.random()
-        owing = self._owing[0 if lot < 0.5 else 1 if lot < 0.7 else 2]  # noqa: PLR2004  said above
-        target = self._dice.choice(owing)
+        """Write an event with a pending delivery: half go to paused endpoints, a fifth to broken ones."""
+        roll = self._rng.random()
+        candidates = self._pending_endpoints[0 if roll < 0.5 else 1 if roll < 0.7 else 2]  # noqa: PLR2004  see above
+        target = self._rng.choice(candidates)
         event, digest, kind = self._write_event(moment, target.tenant, 1)
         retries = target.state == "active"
         self._write_delivery(moment, event, digest, kind, target, _RETRYING if retries else _WAITING)
 
     def _write_event(self, moment: int, tenant: str, matched: int) -> tuple[str, str, str]:
-        dice = self._dice
+        rng = self._rng
         self._events += 1
         rare = self._events % RARE_ONE_IN == 0
-        kind = RARE_TYPE if rare else TYPES[int(len(TYPES) * dice.random() ** 2)]
-        id_, at = make_id_at(moment, self._events, dice), format_milliseconds(moment)
+        kind = RARE_TYPE if rare else TYPES[int(len(TYPES) * rng.random() ** 2)]
+        id_, at = make_id_at(moment, self._events, rng), format_milliseconds(moment)
         key = f"key-{self._half}-{self._events}" if self._events % 5 == 0 else None
         body = (
             f'{{"type":"{kind}","timestamp":"{at}","data":{{"number":{self._events},'
-            f'"customer":"c-{int(dice.random() * CUSTOMERS)}","note":"'
+            f'"customer":"c-{int(rng.random() * CUSTOMERS)}","note":"'
         )
         body += "x" * (BODY_BYTES - len(body) - 3) + '"}}'
         content = body.encode()
@@ -182,35 +184,35 @@ class HistoryWriter:
     def _write_delivery(
         self, moment: int, event: str, digest: str, kind: str, target: HistoryEndpoint, ending: DeliveryEnding
     ) -> None:
-        dice, lines, whose = self._dice, self._lines, (target.tenant, target.id)
-        id_ = make_id_at(moment + 1, self._events, dice)
-        over = ending.status != "pending"
+        rng, lines, owner = self._rng, self._lines, (target.tenant, target.id)
+        id_ = make_id_at(moment + 1, self._events, rng)
+        finished_already = ending.status != "pending"
         number = NULL
         if ending.attempts:
             self.written.numbers[target.id] += 1
             number = str(self.written.numbers[target.id])
             lines["endpoint_sequence"].append(format_line(target.id, number, id_))
-        finished = format_milliseconds(moment + 150) if over else NULL
-        last = (ending.outcome, ending.http_status, number) if over else (NULL, NULL, NULL)
+        finished = format_milliseconds(moment + 150) if finished_already else NULL
+        last = (ending.outcome, ending.http_status, number) if finished_already else (NULL, NULL, NULL)
         lines["deliveries"].append(
             format_line(
                 id_, target.tenant, event, target.id, kind, "*", ending.status, ending.reason,
-                ending.attempts if over else 0, format_milliseconds(moment), finished, *last,
+                ending.attempts if finished_already else 0, format_milliseconds(moment), finished, *last,
             )
         )  # fmt: skip
         if ending.status in ("failed", "cancelled"):
-            lines["failures"].append(format_line(id_, *whose))
-        if not over:
+            lines["failures"].append(format_line(id_, *owner))
+        if not finished_already:
             self._write_schedule(moment, id_, event, target, ending, number)
-        # Not all of many: 1.05 for each delivery, so that the disk has room.
-        for made in range(min(ending.attempts, 1 + (dice.random() < 0.05))):  # noqa: PLR2004  said above
+        # At most two attempts, 1.05 on average, to save disk.
+        for made in range(min(ending.attempts, 1 + (rng.random() < 0.05))):  # noqa: PLR2004  see above
             self._write_attempt(moment + 50 * (made + 1), id_, event, digest, target, (ending, made + 1))
 
     def _write_schedule(
         self, moment: int, id_: str, event: str, target: HistoryEndpoint, ending: DeliveryEnding, number: str
     ) -> None:
-        claimed = target.state == "active" and self._dice.random() < IN_FLIGHT_SHARE
-        hours = self._dice.random() * 12
+        claimed = target.state == "active" and self._rng.random() < IN_FLIGHT_SHARE
+        hours = self._rng.random() * 12
         due = self._plan.now + timedelta(hours=hours) if ending.attempts else from_milliseconds(moment)
         if claimed:
             self.written.in_flight[target.id] += 1
@@ -232,10 +234,10 @@ class HistoryWriter:
     ) -> None:
         ending, number = made
         at = format_milliseconds(moment)
-        took = int(20_000 + 80_000 * self._dice.random())
+        took = int(20_000 + 80_000 * self._rng.random())
         self._lines["attempts"].append(
             format_line(
-                make_id_at(moment, self._events, self._dice), id_, target.tenant, target.id, event, number,
+                make_id_at(moment, self._events, self._rng), id_, target.tenant, target.id, event, number,
                 at, at, 1_000, took - 1_000, took, "https://hooks.example.com/in", "203.0.113.7",
                 _REQUEST_HEADERS % (event, moment // 1_000), digest, "key_1", ending.http_status,
                 _RESPONSE_HEADERS, "ok", "f", ending.outcome, "",
@@ -253,7 +255,7 @@ class HistoryWriter:
 
 
 def write_part(url: str, plan: HistoryPlan, half: int) -> WrittenRows:
-    """Write one half of the history; for a process of its own."""
+    """Write one half of the history; runs in its own process."""
     with connect(url) as database:
         writer = HistoryWriter(plan, half, database)
         writer.write()

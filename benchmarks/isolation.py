@@ -1,10 +1,10 @@
-"""`python -m benchmarks.isolation`: what fifty healthy endpoints notice of sixteen bad ones beside them.
+"""`python -m benchmarks.isolation`: the effect of sixteen bad endpoints on fifty healthy ones.
 
-The same stream goes to the healthy endpoints twice: once they are alone, once five that never answer, five
-that answer 500, five that ask to be left alone with 429, and one that takes 14 of its 15 seconds get as much
-beside them, from the first moment of their trouble on. Turn by turn, several times, all in the same tenant.
+The same stream goes to the healthy endpoints twice: alone, and while bad endpoints of the same tenant get as
+much: five never answer, five answer 500, five answer 429, and one takes 14 of its 15 seconds. The runs
+alternate, from the moment the endpoints turn bad.
 
-Then the opposite: what an endpoint notices that comes back to a backlog.
+Then one endpoint recovers with a large backlog.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BAD_ENDPOINTS = {
     "full": (5, PathBehaviour(429, retry_after=30)),
     "slow": (1, PathBehaviour(delay=14)),
 }
-# Long enough that several are seen at the same time.
+# Long enough for several requests in flight.
 HEALTHY_BEHAVIOUR = PathBehaviour(delay=0.03)
 BATCH = 1_000
 TARGETS = {"throughput_ratio": 0.9, "p99_ratio": 2.0}
@@ -53,7 +53,7 @@ _FOUND = """
 
 @dataclass(frozen=True, slots=True)
 class IsolationRun:
-    """What the healthy endpoints got, from accepted to recorded success, and what the bad ones cost."""
+    """Results of the healthy endpoints, accepted to recorded success, and the cost of the bad ones."""
 
     per_second: float
     p50_ms: float
@@ -67,7 +67,7 @@ class IsolationRun:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryRun:
-    """How an endpoint came back to its backlog."""
+    """How an endpoint with a backlog recovered."""
 
     seconds: float
     max_in_flight: int
@@ -75,10 +75,10 @@ class RecoveryRun:
 
 
 class IsolationBench:
-    """Two tenants, one of which has bad endpoints too, and a third that comes back."""
+    """A tenant without and one with bad endpoints, and a third whose endpoint recovers."""
 
     def __init__(self, stack: Stack) -> None:
-        """Create who owns what."""
+        """Create tenants and endpoints."""
         self._engine = engine = ContentionEngine(stack, kinds=ENDPOINTS)
         self._alone, self._beside, self._returning = (engine.create_tenant(name) for name in "abc")
         for key in (self._alone, self._beside):
@@ -89,16 +89,16 @@ class IsolationBench:
         engine.create_endpoint(self._returning, "/returning/", 0)
 
     def run(self, seconds: float, rate: float, *, beside_bad: bool) -> IsolationRun:
-        """Let the stream flow to the healthy endpoints, alone or beside the bad ones."""
+        """Run the stream to the healthy endpoints, alone or with the bad ones."""
         key = self._beside if beside_bad else self._alone
         self._engine.start_run(key, full_speed_paths="%/healthy/%")
         self._behave_badly()
         before = self._engine.stack.processor_seconds()
-        said = self._engine.post_at_rate(key, seconds, rate)
+        counts = self._engine.post_at_rate(key, seconds, rate)
         self._engine.wait_until_delivered("/healthy/")
         after = self._engine.stack.processor_seconds()
         held = self._engine.database.fetch_row("select count(*) from schedule")[0]
-        seen = self._engine.receiver.read_stats()
+        received = self._engine.receiver.read_stats()
         self._engine.kill_workers()
         per_second, p50, p99, count = self._engine.database.fetch_row(_FOUND)
         if count != round(seconds * rate):
@@ -107,15 +107,17 @@ class IsolationBench:
             per_second=float(per_second),
             p50_ms=float(p50),
             p99_ms=float(p99),
-            late_p99_ms=said["late_p99_ms"],
-            refused=said["refused"],
-            bad_requests=sum(one.requests for path, one in seen.items() if not path.startswith("/healthy")),
+            late_p99_ms=counts["late_p99_ms"],
+            refused=counts["refused"],
+            bad_requests=sum(
+                one.requests for path, one in received.items() if not path.startswith("/healthy")
+            ),
             held=held,
             processor_seconds={name: used - before[name] for name, used in after.items()},
         )
 
     def measure_recovery(self, backlog: int) -> RecoveryRun:
-        """Repair one endpoint that is owed a backlog."""
+        """Repair an endpoint with a backlog."""
         engine = self._engine
         engine.start_run(self._returning, full_speed_paths="%/healthy/%")
         engine.receiver.set_behaviour("/returning/", ALWAYS_500)
@@ -129,18 +131,18 @@ class IsolationBench:
         engine.receiver.reset_stats()
         engine.post(f"/v1/endpoints/{endpoint['id']}/enable", {"reason": "repaired"}, key=self._returning)
         engine.wait_until_delivered("/returning/")
-        [seen] = engine.receiver.read_stats("/returning/", ids=True).values()
+        [received] = engine.receiver.read_stats("/returning/", ids=True).values()
         engine.kill_workers()
         took = "select extract(epoch from max(finished_at) - min(finished_at)) from deliveries"
-        if len(seen.times) != backlog:
-            raise RuntimeError(f"{len(seen.times)} of {backlog} events arrived.")
+        if len(received.times) != backlog:
+            raise RuntimeError(f"{len(received.times)} of {backlog} events arrived.")
         return RecoveryRun(
-            float(engine.database.fetch_row(took)[0]), seen.most, seen.requests - len(seen.times)
+            float(engine.database.fetch_row(took)[0]), received.most, received.requests - len(received.times)
         )
 
     def _behave_badly(self) -> None:
-        for kind, (_, manner) in BAD_ENDPOINTS.items():
-            self._engine.receiver.set_behaviour(f"/{kind}/", manner)
+        for kind, (_, behaviour) in BAD_ENDPOINTS.items():
+            self._engine.receiver.set_behaviour(f"/{kind}/", behaviour)
 
     def _is_open(self) -> bool:
         return bool(
@@ -178,42 +180,44 @@ def summarize(
 
 
 def build_table(found: dict[str, float], title: str) -> Table:
-    """What the healthy endpoints noticed."""
-    shown = Table(title=title, title_justify="left")
-    for heading in ("healthy endpoints", "alone", "beside bad ones", "ratio", "target"):
-        shown.add_column(heading, justify="left" if heading == "healthy endpoints" else "right")
+    """The results of the healthy endpoints."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("healthy endpoints", "alone", "with bad ones", "ratio", "target"):
+        table.add_column(heading, justify="left" if heading == "healthy endpoints" else "right")
     for key, label, ratio, target in (
         ("per_second", "recorded successes/s", "throughput_ratio", f"≥ {TARGETS['throughput_ratio']}"),
         ("p50_ms", "accepted → recorded success, p50 ms", None, ""),
         ("p99_ms", "accepted → recorded success, p99 ms", "p99_ratio", f"≤ {TARGETS['p99_ratio']}"),
-        ("late_p99_ms", "events posted too late, p99 ms", None, ""),
+        ("late_p99_ms", "events posted late by, p99 ms", None, ""),
     ):
         values = [f"{found[f'{key}_{name}']:,.1f}" for name in ("alone", "beside_bad")]
-        shown.add_row(label, *values, "" if ratio is None else f"{found[ratio]}", target)
-    return shown
+        table.add_row(label, *values, "" if ratio is None else f"{found[ratio]}", target)
+    return table
 
 
 def build_processor_table(alone: IsolationRun, beside: IsolationRun) -> Table:
-    """Where the processor's time went."""
-    shown = Table(title="Processor seconds of the last runs", title_justify="left")
-    for heading in ("process", "alone", "beside bad ones"):
-        shown.add_column(heading, justify="left" if heading == "process" else "right")
+    """Processor time by process."""
+    table = Table(title="Processor seconds of the last runs", title_justify="left")
+    for heading in ("process", "alone", "with bad ones"):
+        table.add_column(heading, justify="left" if heading == "process" else "right")
     for name, used in sorted(alone.processor_seconds.items(), key=lambda item: -item[1]):
-        shown.add_row(name, f"{used:.1f}", f"{beside.processor_seconds[name]:.1f}")
-    return shown
+        table.add_row(name, f"{used:.1f}", f"{beside.processor_seconds[name]:.1f}")
+    return table
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.isolation", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often to measure; medians are shown")
-    parser.add_argument("--seconds", type=float, default=20, help="how long the stream flows")
-    parser.add_argument("--rate", type=float, default=400, help="events a second in all")
-    parser.add_argument("--backlog", type=int, default=20_000, help="what a repaired endpoint is owed")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; medians are shown")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of the stream")
+    parser.add_argument("--rate", type=float, default=400, help="events per second in total")
+    parser.add_argument(
+        "--backlog", type=int, default=20_000, help="pending deliveries of the repaired endpoint"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, print tables, and last of all one line of JSON."""
+    """Measure, and print tables and a line of JSON."""
     arguments = _parse_arguments()
     console = Console()
     alone: list[IsolationRun] = []
@@ -222,19 +226,19 @@ def main() -> None:
         bench = IsolationBench(stack)
         for number in range(1, arguments.rounds + 1):
             for runs, beside_bad in ((alone, False), (beside, True)):
-                where = "beside bad ones" if beside_bad else "alone"
-                status.update(f"Round {number}: fifty healthy endpoints, {where} …")
+                where = "with bad ones" if beside_bad else "alone"
+                status.update(f"Round {number}: fifty healthy endpoints {where} …")
                 runs.append(bench.run(arguments.seconds, arguments.rate, beside_bad=beside_bad))
-        status.update(f"An endpoint comes back to {arguments.backlog:,} deliveries …")
+        status.update(f"An endpoint recovers with {arguments.backlog:,} deliveries …")
         back = bench.measure_recovery(arguments.backlog)
     found = summarize(alone, beside, back, arguments.backlog)
     console.print(build_table(found, f"{arguments.rate:.0f} events/s for {arguments.seconds:.0f} s"))
     console.print(build_processor_table(alone[-1], beside[-1]))
     console.print(
-        f"The bad ones got {found['bad_requests']:,} requests, and {found['held']:,} deliveries are held."
+        f"The bad endpoints got {found['bad_requests']:,} requests; {found['held']:,} deliveries are held."
     )
     console.print(
-        f"Back to a backlog of {arguments.backlog:,}: {found['back_per_second']:,} deliveries/s, "
+        f"Recovery with a backlog of {arguments.backlog:,}: {found['back_per_second']:,} deliveries/s, "
         f"{back.max_in_flight} in flight at most, {back.duplicates} sent twice."
     )
     print(json.dumps(found))

@@ -1,4 +1,4 @@
-"""All measurements: what each finds, what is wanted of it, and about how long it takes on two cores."""
+"""All measurements: their figures, targets, and usual duration on two cores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure: its key, what it says, the target and on which side of it the figure should be."""
+    """A figure: its key, label, target, and whether the target is an upper or a lower bound."""
 
     key: str
     label: str
@@ -26,17 +26,17 @@ class Figure:
 
     @property
     def target_text(self) -> str:
-        """The target in words."""
+        """The target as text."""
         if self.target is None:
             return ""
         return f"{'≤' if self.at_most else '≥'} {self.target:,.{self.digits if self.target < 1 else 0}f}"
 
     def format_value(self, value: float) -> str:
-        """A value of it."""
+        """Write a value of this figure."""
         return f"{value:,.{self.digits}f}"
 
     def is_met(self, value: float) -> bool:
-        """Whether a value is what was wanted."""
+        """Whether a value meets the target."""
         if self.target is None:
             return True
         return value <= self.target if self.at_most else value >= self.target
@@ -44,9 +44,9 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A measurement by its name; `minutes` in the short form (0: not part of it) and in the full one.
+    """A measurement; `minutes` is its duration in the short form (0: not part of it) and in the full form.
 
-    `run` returns what it found by key: one value, or one for each pair that was measured in turn.
+    `runner` returns values by key of the figure: one value, or one for each alternating pair.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Measurement:
 
     @property
     def is_short(self) -> bool:
-        """Whether the short form has it."""
+        """Whether it is part of the short form."""
         return self.minutes[0] > 0
 
 
@@ -98,7 +98,7 @@ MEASUREMENTS = (
     ),
     Measurement(
         "idle",
-        "events posted one at a time, answered → arrived",
+        "one event at a time: answered → arrived",
         (
             Figure("idle_p50_ms", "idle: answered → arrived, p50 ms", 15, at_most=True, digits=1),
             Figure("idle_p99_ms", "idle: answered → arrived, p99 ms", 50, at_most=True, digits=1),
@@ -115,7 +115,7 @@ MEASUREMENTS = (
     ),
     Measurement(
         "stalled",
-        "one worker process with 2,000 requests in flight that nobody answers",
+        "one worker process with 2,000 requests that are never answered",
         (Figure("worker_stalled_mib", "a worker process with 2,000 stalled, MiB (PSS)", 400, at_most=True),),
         (0.6, 0.6),
         memory.measure_stalled_memory,
@@ -127,55 +127,61 @@ MEASUREMENTS = (
         (0, 0.8),
         throughput.measure_large_bodies,
     ),
-    Measurement("steps", "one delivery's way when idle, step by step", (), (0.5, 0.5), steps.run_measurement),
+    Measurement(
+        "steps",
+        "latency of one delivery on an idle engine, step by step",
+        (),
+        (0.5, 0.5),
+        steps.run_measurement,
+    ),
     Measurement(
         "noisy",
         "a quiet tenant while another one has 500,000 waiting",
         (
-            Figure("noisy_p99_ms", "quiet beside noisy: answered → arrived, p99 ms", 1_000, at_most=True),
-            Figure("noisy_within_500ms", "quiet beside noisy: share within 500 ms", 0.95, digits=3),
+            Figure("noisy_p99_ms", "quiet tenant: answered → arrived, p99 ms", 1_000, at_most=True),
+            Figure("noisy_within_500ms", "quiet tenant: share within 500 ms", 0.95, digits=3),
         ),
         (0, 3),
         isolation.measure_noisy_neighbour,
     ),
     Measurement(
         "slow",
-        "healthy events/s with a fifth of all going to endpoints that never answer, to without",
-        (Figure("slow_ratio", "healthy beside stalled endpoints, ratio", 0.9, digits=2),),
+        "healthy events/s while a fifth of all goes to endpoints that never answer, relative to without",
+        (Figure("slow_ratio", "healthy endpoints while others stall, ratio", 0.9, digits=2),),
         (0, 4),
         isolation.measure_stalled_endpoints,
     ),
     Measurement(
         "endpoints",
-        "draining to 10,000 endpoints of 1,000 tenants, to 50 of 10",
+        "draining to 10,000 endpoints of 1,000 tenants, relative to 50 of 10",
         (Figure("endpoints_ratio", "10,000 endpoints to 50, ratio", 0.8, digits=2),),
         (0, 2.5),
         scaling.measure_endpoints,
     ),
     Measurement(
         "backlog",
-        "draining with 1,000,000 waiting, to no more than is drained",
+        "draining with 1,000,000 waiting, relative to few",
         (Figure("backlog_ratio", "1,000,000 waiting to few, ratio", 0.9, digits=2),),
         (0, 4),
         scaling.measure_backlog,
     ),
     Measurement(
         "history",
-        "draining with 5,000,000 deliveries that are over, to none",
-        (Figure("history_ratio", "5,000,000 over to none, ratio", 0.9, digits=2),),
+        "draining with 5,000,000 finished deliveries, relative to none",
+        (Figure("history_ratio", "5,000,000 finished to none, ratio", 0.9, digits=2),),
         (0, 10),
         scaling.measure_history,
     ),
     Measurement(
         "held",
-        "the relay's claim beside 500,000 held deliveries, to 500",
+        "the relay's claim with 500,000 held deliveries, relative to 500",
         (),
         (0, 3),
         held_deliveries.measure_held,
     ),
 )
 FIGURES = tuple(dict.fromkeys(figure for measure in MEASUREMENTS for figure in measure.figures))
-# In the order in which they are printed; what nobody measured is null.
+# In the order of the JSON; figures that were not measured are null.
 KEYS = (
     "e2e_per_s", "e2e_batch_per_s", "drain_per_s", "idle_p50_ms", "idle_p99_ms", "fanout_1000_s",
     "noisy_p99_ms", "noisy_within_500ms", "slow_ratio", "backlog_ratio", "history_ratio", "endpoints_ratio",

@@ -1,4 +1,4 @@
-"""How much memory the processes of a worker take while something else is measured."""
+"""Memory of a worker's processes during a measurement."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ SAMPLE_INTERVAL_SECONDS = 1.0
 
 
 class WorkerMemoryWatch:
-    """Looks every second, from `with` to its end, at each worker process; the main process is not counted.
+    """Samples every worker process once a second while the block runs, without the main process.
 
-    What is shared between processes is counted in parts (PSS), so that forked ones do not count it twice.
+    Shared memory is divided among processes (PSS), so that forked ones do not count it twice.
     """
 
     def __init__(self, stack: Stack) -> None:
-        """Nobody looks yet."""
+        """Sampling starts with the block."""
         self._stack = stack
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look_often, daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self.peak_mib = 0.0  # MiB
 
     def __enter__(self) -> Self:
-        """Begin to look."""
+        """Start sampling."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Look no more."""
-        self._over.set()
+        """Stop sampling."""
+        self._stop.set()
         self._thread.join()
 
-    def _look_often(self) -> None:
-        while not self._over.wait(SAMPLE_INTERVAL_SECONDS):
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLE_INTERVAL_SECONDS):
             self.peak_mib = max(self.peak_mib, measure_largest_worker(self._stack))
 
 
 def measure_largest_worker(stack: Stack) -> float:
-    """The proportional memory (PSS), in MiB, of the largest process that `worker` has started."""
+    """The memory (PSS), in MiB, of the largest process that `worker` has started."""
     largest = 0.0
     try:
         for process in psutil.Process(stack.get_pid("worker")).children(recursive=True):
             largest = max(largest, process.memory_full_info().pss / MIB)
-    except (psutil.Error, LookupError):  # it is just being started or stopped
+    except (psutil.Error, LookupError):  # a process starts or stops
         pass
     return largest

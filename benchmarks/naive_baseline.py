@@ -1,9 +1,9 @@
-"""The naive baseline: what one would write in an afternoon with the same parts.
+"""The naive baseline: an engine written in an afternoon with the same libraries.
 
-One Dramatiq message for each delivery, an async actor with an `httpx.AsyncClient`, a commit for each row, the
-ledger's row loaded and updated one by one. It signs as the engine does and records the same facts; it has no
-claims, no fairness, no guard and no group commit. `dramatiq benchmarks.naive_baseline` runs its workers,
-with Dramatiq's default of eight threads a process: 16, 32 and 64 were slower.
+One Dramatiq message for each delivery, an async actor with an `httpx.AsyncClient`, and a commit for each row.
+It signs as the engine does and records the same facts, but has no claims, fairness, SSRF guard or group
+commit. `dramatiq benchmarks.naive_baseline` runs its workers, with Dramatiq's default of eight threads per
+process: 16, 32 and 64 were slower.
 """
 
 from __future__ import annotations

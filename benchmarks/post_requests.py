@@ -1,4 +1,4 @@
-"""What the clients of the benchmarks post: requests that are ready to be written to a socket."""
+"""Requests that the load generators post, and their plan."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ HEAD_END = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class PostRequest:
-    """A request with a key: one event, or with several types a batch, each of so many bytes of data.
+    """A POST of one event, or of a batch with several types; `size` is the bytes of each event's data.
 
-    What does not `arrive` is for endpoints that are stalled: nobody waits for it.
+    `is_delivered` is false for stalled endpoints: nobody waits for these deliveries.
     """
 
     key: str
@@ -28,7 +28,7 @@ class PostRequest:
     is_delivered: bool = True
 
     def to_bytes(self, host: str) -> bytes:
-        """The whole request."""
+        """The request as bytes."""
         events = [{"type": name, "data": {"filler": "x" * self.size}} for name in self.types]
         single = len(events) == 1
         path = "/v1/events" if single else "/v1/events/batch"
@@ -41,9 +41,9 @@ class PostRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What to post, where, for how long, on how many connections; with a rate: so many a second.
+    """What to post, where, for how long, on how many connections; `rate` is per second, 0: no fixed rate.
 
-    With `most_ahead` clients wait while more than so many accepted events have not reached the receiver.
+    With `max_undelivered`, clients wait while more accepted events than that have not reached the receiver.
     """
 
     host: str
@@ -52,29 +52,29 @@ class LoadPlan:
     connections: int
     requests: Sequence[PostRequest]
     rate: float = 0.0
-    answers_file: str = ""  # a file for the id and the moment of each answer
+    answers_file: str = ""  # receives the id and the time of each answer
     receiver: int = 0  # its port
     max_undelivered: int = 0
 
     def write(self, path: Path) -> None:
-        """Write it down for a client."""
+        """Write the plan for a client."""
         path.write_text(json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: str) -> LoadPlan:
-        """Read what was written."""
-        given: dict[str, Any] = json.loads(Path(path).read_text())
-        return cls(**given | {"requests": [PostRequest(**request) for request in given["requests"]]})
+        """Read a written plan."""
+        plan: dict[str, Any] = json.loads(Path(path).read_text())
+        return cls(**plan | {"requests": [PostRequest(**request) for request in plan["requests"]]})
 
 
 def parse_content_length(head: bytes) -> int:
-    """How many bytes follow a head of an answer."""
+    """The length of the body after this head."""
     at = head.lower().find(b"content-length: ") + 16
     return int(head[at:].split(b"\r\n", 1)[0])
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[bool, bytes]:
-    """Whether what was posted is accepted, and the answer's body."""
+    """Read an answer: whether the request was accepted, and the body."""
     head = await reader.readuntil(HEAD_END)
     body = await reader.readexactly(parse_content_length(head))
     return head.startswith(ACCEPTED), body

@@ -1,4 +1,4 @@
-"""The fast receiver's other side: where its paths are, and what has arrived when."""
+"""Controls the fast receiver: its URLs, its counts, and arrival times."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ if TYPE_CHECKING:
 
 
 class ReceiverClient:
-    """A receiver among the processes of a stack."""
+    """The fast receiver, run as a process of a stack."""
 
     def __init__(self, stack: Stack) -> None:
-        """Start it, and wait until it listens."""
+        """Start the receiver and wait until it listens."""
         self.port = find_free_port()
         self._url = f"http://127.0.0.1:{self.port}"
         stack.start("receiver", sys.executable, "-m", "benchmarks.fast_receiver", str(self.port))
         wait_until(self._is_listening, "the receiver", seconds=30)
 
     def get_url(self, path: str) -> str:
-        """Where a path is reached."""
+        """The URL of a path."""
         return self._url + path
 
     def count_received(self) -> int:
-        """How many requests have arrived since it started."""
+        """Count the requests since its start."""
         return int(self._request("/"))
 
     def count_unanswered(self) -> int:
-        """How many requests wait now for an answer that never comes."""
+        """Count the requests that wait for an answer that never comes."""
         return int(self._request("/-/unanswered"))
 
     def start_recording(self, prefix: str) -> None:
-        """Note from now on when requests to these paths arrive."""
+        """Record from now on when requests to these paths arrive."""
         self._request(f"/-/keep{prefix}")
 
     def read_recorded(self) -> list[tuple[str, int]]:
-        """The webhook-id and the moment (nanoseconds since 1970) of each noted since the last look."""
+        """The webhook-id and time (ns since 1970) of each request recorded since the last call."""
         return [(event, at) for event, at in json.loads(self._request("/-/kept"))]
 
     def _is_listening(self) -> bool:
@@ -52,5 +52,5 @@ class ReceiverClient:
 
     def _request(self, path: str) -> bytes:
         with urlopen(self._url + path, timeout=30) as answer:  # noqa: S310  our own receiver
-            told: bytes = answer.read()
-        return told
+            content: bytes = answer.read()
+        return content

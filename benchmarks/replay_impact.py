@@ -1,7 +1,7 @@
-"""`python -m benchmarks.replay_impact`: what live traffic notices of a replay to the same endpoints.
+"""`python -m benchmarks.replay_impact`: the effect of a replay on live traffic to the same endpoints.
 
-The same stream goes to fifty endpoints twice: once alone, once while all that ever failed there is replayed
-as fast as replays may go. Turn by turn, several times.
+The same stream goes to fifty endpoints twice: alone, and while all their failed deliveries are replayed as
+fast as possible. The runs alternate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ENDPOINTS = 50
 MAX_P99_RATIO = 2.0
-# Long enough that an endpoint's places matter.
+# Long enough for the in-flight limit to matter.
 ENDPOINT_BEHAVIOUR = PathBehaviour(delay=0.03)
 
 _LIVE = """
@@ -44,7 +44,7 @@ _LIVE = """
 
 @dataclass(frozen=True, slots=True)
 class ReplayRun:
-    """From accepted to recorded success, of live deliveries; and what was replayed meanwhile."""
+    """Latency of live deliveries, accepted to recorded success, and the rate of the replay."""
 
     p50_ms: float
     p99_ms: float
@@ -53,10 +53,10 @@ class ReplayRun:
 
 
 class ReplayBench:
-    """One tenant whose endpoints get live events, and replays of old ones."""
+    """A tenant whose endpoints get live events and replays."""
 
     def __init__(self, stack: Stack) -> None:
-        """Create who owns what."""
+        """Create tenants and endpoints."""
         self._engine = ContentionEngine(stack, kinds=ENDPOINTS)
         self._key = self._engine.create_tenant("a")
         self._endpoints = [
@@ -64,24 +64,24 @@ class ReplayBench:
         ]
 
     def run(self, seconds: float, rate: float, *, replay: int) -> ReplayRun:
-        """Let the stream flow, beside a replay of so many deliveries; 0: alone."""
+        """Run the stream during a replay of this many deliveries; 0: alone."""
         engine = self._engine
         engine.start_run(self._key, full_speed_paths="%/live/%")
         engine.receiver.set_behaviour("/live/", ENDPOINT_BEHAVIOUR)
         path = self._start_replay(replay) if replay else ""
-        said = engine.post_at_rate(self._key, seconds, rate)
+        counts = engine.post_at_rate(self._key, seconds, rate)
         done = engine.get(path, key=self._key)["progress"] if path else {"done": 0, "remaining": 1}
         if not done["remaining"]:
-            raise RuntimeError("The replay was over before the stream was: replay more.")
+            raise RuntimeError("The replay ended before the stream: use a larger --replay.")
         engine.wait_until_delivered("/live/") if not path else self._cancel_replay(path)
         p50, p99, count = engine.database.fetch_row(_LIVE)
         engine.kill_workers()
         if count != round(seconds * rate):
             raise RuntimeError(f"{count} of {seconds * rate:.0f} events arrived.")
-        return ReplayRun(float(p50), float(p99), said["late_p99_ms"], done["done"] / seconds)
+        return ReplayRun(float(p50), float(p99), counts["late_p99_ms"], done["done"] / seconds)
 
     def measure_replay_alone(self, replay: int, seconds: float) -> float:
-        """How many deliveries per second a replay makes that has the engine to itself."""
+        """Measure the deliveries per second of a replay without live traffic."""
         engine = self._engine
         engine.start_run(self._key, full_speed_paths="%/live/%")
         engine.receiver.set_behaviour("/live/", ENDPOINT_BEHAVIOUR)
@@ -90,7 +90,7 @@ class ReplayBench:
         began = time.monotonic()
         wait_until(
             lambda: time.monotonic() - began > seconds or not self._has_remaining(path),
-            "it",
+            "the replay",
             seconds=TIMEOUT_SECONDS,
         )
         took = time.monotonic() - began
@@ -105,8 +105,8 @@ class ReplayBench:
 
     def _start_replay(self, replay: int) -> str:
         add_failed_deliveries(self._engine.database.connection, self._endpoints, replay)
-        asked = {"selection": {"status": ["failed"]}, "reason": "bench"}
-        path = f"/v1/replays/{self._engine.post('/v1/replays', asked, key=self._key)['id']}"
+        replay_body = {"selection": {"status": ["failed"]}, "reason": "bench"}
+        path = f"/v1/replays/{self._engine.post('/v1/replays', replay_body, key=self._key)['id']}"
         wait_until(
             lambda: self._engine.get(path, key=self._key)["progress"]["done"] > 0,
             "the replay to move",
@@ -140,48 +140,50 @@ def summarize(
 
 
 def build_table(found: dict[str, float], title: str) -> Table:
-    """What live traffic noticed."""
-    shown = Table(title=title, title_justify="left")
-    for heading in ("live deliveries", "alone", "beside a replay", "ratio", "target"):
-        shown.add_column(heading, justify="left" if heading == "live deliveries" else "right")
+    """The results of live traffic."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("live deliveries", "alone", "during a replay", "ratio", "target"):
+        table.add_column(heading, justify="left" if heading == "live deliveries" else "right")
     for key, label, ratio, target in (
         ("p50_ms", "accepted → recorded success, p50 ms", None, ""),
         ("p99_ms", "accepted → recorded success, p99 ms", "p99_ratio", f"≤ {MAX_P99_RATIO}"),
-        ("late_p99_ms", "events posted too late, p99 ms", None, ""),
+        ("late_p99_ms", "events posted late by, p99 ms", None, ""),
     ):
         values = [f"{found[f'{key}_{name}']:,.1f}" for name in ("alone", "beside_replay")]
-        shown.add_row(label, *values, "" if ratio is None else f"{found[ratio]}", target)
-    return shown
+        table.add_row(label, *values, "" if ratio is None else f"{found[ratio]}", target)
+    return table
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay_impact", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often to measure; medians are shown")
-    parser.add_argument("--seconds", type=float, default=20, help="how long the stream flows")
-    parser.add_argument("--rate", type=float, default=300, help="live events a second in all")
-    parser.add_argument("--replay", type=int, default=40_000, help="how many deliveries are replayed")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; medians are shown")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of the stream")
+    parser.add_argument("--rate", type=float, default=300, help="live events per second in total")
+    parser.add_argument("--replay", type=int, default=40_000, help="deliveries to replay")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, print a table, and last of all one line of JSON."""
-    given = _parse_arguments()
+    """Measure, and print a table and a line of JSON."""
+    arguments = _parse_arguments()
     console = Console()
     alone: list[ReplayRun] = []
     beside: list[ReplayRun] = []
     with console.status("Starting PostgreSQL and RabbitMQ …") as status, run_servers() as stack:
         bench = ReplayBench(stack)
-        for number in range(1, given.rounds + 1):
+        for number in range(1, arguments.rounds + 1):
             status.update(f"Round {number}: live traffic alone …")
-            alone.append(bench.run(given.seconds, given.rate, replay=0))
-            status.update(f"Round {number}: live traffic beside a replay …")
-            beside.append(bench.run(given.seconds, given.rate, replay=given.replay))
+            alone.append(bench.run(arguments.seconds, arguments.rate, replay=0))
+            status.update(f"Round {number}: live traffic during a replay …")
+            beside.append(bench.run(arguments.seconds, arguments.rate, replay=arguments.replay))
         status.update("A replay alone …")
-        replay_alone = bench.measure_replay_alone(given.replay, given.seconds)
+        replay_alone = bench.measure_replay_alone(arguments.replay, arguments.seconds)
     found = summarize(alone, beside, replay_alone)
-    console.print(build_table(found, f"{given.rate:.0f} events/s for {given.seconds:.0f} s, to 50 endpoints"))
     console.print(
-        f"Replayed: {found['replayed_per_s_beside_live']:,} deliveries/s beside live traffic, "
+        build_table(found, f"{arguments.rate:.0f} events/s for {arguments.seconds:.0f} s, to 50 endpoints")
+    )
+    console.print(
+        f"Replayed: {found['replayed_per_s_beside_live']:,} deliveries/s during live traffic, "
         f"{found['replayed_per_s_alone']:,} alone."
     )
     print(json.dumps(found))

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.search_latency`: how long searches and pages take among millions of deliveries.
+"""`python -m benchmarks.search_latency`: latency of searches and pages with millions of deliveries.
 
-A private PostgreSQL is filled with a history (`benchmarks.history`), and asked through the use cases that the
-API and the command line ask, one search after another, all kinds in turn. Everything is removed at the end.
+A private PostgreSQL is filled with a history (`benchmarks.history`). Searches run through the use cases of
+the API and the command line, one after another, all kinds in each round. Everything is removed at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TARGET_MS = 200
 PAGE_TARGET_MS = 150
 SEED = 20_261_125
 IN_FLIGHT = 50
-# Of disk, for each delivery with its event, its attempts and all indexes; with room for the log.
+# Disk per delivery with its event, attempts and indexes, and some for the WAL.
 BYTES_PER_DELIVERY = 3_000
 VACUUM_GROUPS = (
     "attempts",
@@ -59,7 +59,7 @@ VACUUM_GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class BuiltHistory:
-    """What there is to search in, and what it took."""
+    """The history, and the time and disk it took."""
 
     plan: HistoryPlan
     parts: Sequence[WrittenRows]
@@ -69,18 +69,18 @@ class BuiltHistory:
 
 @dataclass(frozen=True, slots=True)
 class SearchTimes:
-    """How long one kind of search took, each time, in milliseconds, and how much it has found."""
+    """Durations in milliseconds, and numbers of results, of one kind of search."""
 
     took: list[float]
     items: list[int]
 
     def percentile(self, which: int) -> float:
-        """The time below which so many of a hundred lie."""
+        """The percentile of the durations."""
         return compute_percentile(self.took, which)
 
 
 def build_history(url: str, rows: int, status: Status, *, pending: int | None = None) -> BuiltHistory:
-    """Fill a migrated database, two processes at a time; so many deliveries are not over."""
+    """Fill a migrated database with two processes; `pending` deliveries are unfinished."""
     began = time.perf_counter()
     plan = HistoryPlan.make(rows, clock(), SEED, pending=pending)
     asyncio.run(_make_partitions(url, plan))
@@ -107,74 +107,74 @@ def build_history(url: str, rows: int, status: Status, *, pending: int | None = 
 async def measure_searches(
     url: str, kinds: Sequence[SearchKind], values: searches.SearchValues, rounds: int, status: Status
 ) -> dict[SearchKind, SearchTimes]:
-    """Ask every kind of search so often, in turn, after some rounds that do not count."""
+    """Run every kind of search once a round, after some warm-up rounds."""
     ledger = Ledger(url, pool_size=1, application_name="waybill bench")
     engine = searches.SearchServices(
         DeliveryService(ledger, clock=clock, default_max_in_flight=IN_FLIGHT), AuditService(ledger)
     )
-    kept = {kind: SearchTimes([], []) for kind in kinds}
+    times_by_kind = {kind: SearchTimes([], []) for kind in kinds}
     try:
         for number in range(WARM_UP + rounds):
             status.update(f"Searching, round {number + 1} of {WARM_UP + rounds} …")
             for kind in kinds:
-                asked = kind.prepare(values)
+                search = kind.prepare(values)
                 began = time.perf_counter()
-                items = await asked.run(engine)
+                items = await search.run(engine)
                 took = (time.perf_counter() - began) * 1000
                 if number >= WARM_UP:
-                    kept[kind].took.append(took)
-                    kept[kind].items.append(items)
+                    times_by_kind[kind].took.append(took)
+                    times_by_kind[kind].items.append(items)
     finally:
         await ledger.close()
-    return kept
+    return times_by_kind
 
 
 def build_search_table(found: Mapping[SearchKind, SearchTimes], built: BuiltHistory) -> Table:
-    """All percentiles, in milliseconds."""
+    """The percentiles, in milliseconds."""
     rows = sum(half.rows["deliveries"] for half in built.parts)
-    shown = Table(
+    table = Table(
         title=f"Searching {rows:,} deliveries ({built.gigabytes:.1f} GB, built in {built.seconds:.0f} s): "
         "a page of 50, in ms",
         title_justify="left",
-        caption=f"Wanted of what an index finds: p95 < {TARGET_MS}. The others look at a bounded number of "
-        "rows for a page.",
+        caption=f"Target for indexed searches: p95 < {TARGET_MS}. The others scan a bounded number of rows "
+        "for a page.",
         caption_justify="left",
     )
-    shown.add_column("search")
-    shown.add_column("found by")
+    table.add_column("search")
+    table.add_column("found by")
     for name in ("p50", "p95", "p99", "rows found, median"):
-        shown.add_column(name, justify="right")
+        table.add_column(name, justify="right")
     for kind, times in found.items():
         percentiles = [f"{times.percentile(which):.1f}" for which in (50, 95, 99)]
-        how = "index" if kind.is_indexed else "looking"
-        shown.add_row(kind.name, how, *percentiles, f"{statistics.median(times.items):,.0f}")
-    return shown
+        how = "index" if kind.is_indexed else "scan"
+        table.add_row(kind.name, how, *percentiles, f"{statistics.median(times.items):,.0f}")
+    return table
 
 
 def build_page_table(served: Mapping[PageMeasure, PageTimes], rolled_seconds: float) -> Table:
-    """All percentiles of the console's pages, in milliseconds."""
-    shown = Table(
+    """The percentiles of the console's pages, in milliseconds."""
+    table = Table(
         title="Pages of the console, from `web` over a socket, in ms",
         title_justify="left",
-        caption=f"Wanted: p95 < {PAGE_TARGET_MS}. Figures were rolled up in {rolled_seconds:.0f} s before.",
+        caption=f"Target: p95 < {PAGE_TARGET_MS}. Rolling up statistics took {rolled_seconds:.0f} s before.",
         caption_justify="left",
     )
-    shown.add_column("page")
+    table.add_column("page")
     for name in ("p50", "p95", "p99", "KiB, median"):
-        shown.add_column(name, justify="right")
+        table.add_column(name, justify="right")
     for kind, times in served.items():
         percentiles = [f"{compute_percentile(times.milliseconds, which):.1f}" for which in (50, 95, 99)]
-        shown.add_row(kind.name, *percentiles, f"{statistics.median(times.sizes) / 1024:.0f}")
-    return shown
+        table.add_row(kind.name, *percentiles, f"{statistics.median(times.sizes) / 1024:.0f}")
+    return table
 
 
 async def roll_up_stats(url: str, status: Status) -> float:
-    """Count the history for the overview, as the relay does in the background; how long that took."""
+    """Roll up statistics for the overview, as the relay does; returns the seconds it took."""
     began = time.perf_counter()
     ledger = Ledger(url, pool_size=1, application_name="waybill bench")
     rolling = StatsRollup(ledger, retention=timedelta(days=DAYS), clock=clock)
     try:
-        status.update("Counting the history for the overview …")
+        status.update("Rolling up statistics …")
         while await rolling.step():
             pass
     finally:
@@ -183,14 +183,14 @@ async def roll_up_stats(url: str, status: Status) -> float:
 
 
 def compute_percentile(took: Sequence[float], which: int) -> float:
-    """The time below which so many of a hundred lie."""
+    """The percentile of the durations."""
     return statistics.quantiles(took, n=100, method="inclusive")[which - 1]
 
 
 def summarize(
     found: Mapping[SearchKind, SearchTimes], served: Mapping[PageMeasure, PageTimes], built: BuiltHistory
 ) -> dict[str, object]:
-    """The worst of what an index finds, and the p95 of each search and each page."""
+    """The highest p95 of indexed searches, and the p95 of each search and page."""
     pages_p95 = {
         kind.name: round(compute_percentile(times.milliseconds, 95), 1) for kind, times in served.items()
     }
@@ -232,20 +232,20 @@ def _read_database_size(url: str) -> int:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search_latency", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help="deliveries to search among")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each search is made")
-    parser.add_argument("--only", default="", help="only searches whose name has this in it; `-`: none")
-    parser.add_argument("--pages", default="", help="only pages whose name has this in it")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds")
+    parser.add_argument("--only", default="", help="only searches whose name contains this; `-`: none")
+    parser.add_argument("--pages", default="", help="only pages whose name contains this")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Build, measure, print a table, and last of all one line of JSON."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # gigabytes are not left behind
+    """Build, measure, and print tables and a line of JSON."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up gigabytes
     arguments = _parse_arguments()
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < arguments.rows * BYTES_PER_DELIVERY:
         needed = arguments.rows * BYTES_PER_DELIVERY / 1e9
-        raise SystemExit(f"{needed:.0f} GB of disk are needed, {free / 1e9:.0f} GB are free: use --rows.")
+        raise SystemExit(f"This needs {needed:.0f} GB of disk, and {free / 1e9:.0f} GB are free: use --rows.")
     kinds = [kind for kind in searches.SEARCHES if arguments.only in kind.name]
     console = Console()
     with (
@@ -255,15 +255,15 @@ def main() -> None:
     ):
         migrate(url)
         built = build_history(url, arguments.rows, status)
-        dice = searches.SearchValues(built.plan, [one for half in built.parts for one in half.events])
-        found = asyncio.run(measure_searches(url, kinds, dice, arguments.rounds, status)) if kinds else {}
+        values = searches.SearchValues(built.plan, [one for half in built.parts for one in half.events])
+        found = asyncio.run(measure_searches(url, kinds, values, arguments.rounds, status)) if kinds else {}
         rolled = asyncio.run(roll_up_stats(url, status))
-        status.update("Looking at pages …")
-        drawn = console_pages.load_page_values(url, dice)
-        wanted = [kind for kind in console_pages.PAGES if arguments.pages in kind.name]
+        status.update("Fetching pages …")
+        drawn = console_pages.load_page_values(url, values)
+        pages = [kind for kind in console_pages.PAGES if arguments.pages in kind.name]
         with console_pages.serve_console(url) as browser:
             served = console_pages.measure_pages(
-                browser, wanted, drawn, rounds=arguments.rounds, warm_up=WARM_UP
+                browser, pages, drawn, rounds=arguments.rounds, warm_up=WARM_UP
             )
     if found:
         console.print(build_search_table(found, built))

@@ -1,10 +1,10 @@
-"""What is searched for among millions of deliveries: each kind of search, its values drawn by lot."""
+"""Every kind of search in a ledger with millions of deliveries, with random values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from random import Random  # noqa: TID251  a benchmark brings its own dice, with a seed
+from random import Random  # noqa: TID251  a benchmark has its own random numbers, with a seed
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import UUID
 
@@ -42,17 +42,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SearchServices:
-    """The use cases that are asked."""
+    """The use cases that run searches."""
 
     deliveries: DeliveryService
     audit: AuditService
 
 
 class PreparedSearch(Protocol):
-    """One search, ready to be made."""
+    """A search, ready to run."""
 
     async def run(self, engine: SearchServices) -> int:
-        """Make it; how much was found."""
+        """Run it; returns the number of results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class DeliverySearch:
     page_request: PageRequest
 
     async def run(self, engine: SearchServices) -> int:
-        """How many are on the page."""
+        """Run it; returns the number of results."""
         return len(
             (await engine.deliveries.list_deliveries(self.tenant, self.selection, self.page_request)).items
         )
@@ -72,13 +72,13 @@ class DeliverySearch:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCount:
-    """How many deliveries there are."""
+    """A count of deliveries."""
 
     tenant: TenantId | None
     selection: DeliveryFilter
 
     async def run(self, engine: SearchServices) -> int:
-        """As many as were counted."""
+        """Run it; returns the count."""
         return (await engine.deliveries.count_deliveries(self.tenant, self.selection)).count
 
 
@@ -91,7 +91,7 @@ class EventSearch:
     page_request: PageRequest
 
     async def run(self, engine: SearchServices) -> int:
-        """How many are on the page."""
+        """Run it; returns the number of results."""
         return len(
             (await engine.deliveries.list_events(self.tenant, self.selection, self.page_request)).items
         )
@@ -99,26 +99,26 @@ class EventSearch:
 
 @dataclass(frozen=True, slots=True)
 class AuditSearch:
-    """A page of the audit."""
+    """A page of the audit log."""
 
     tenant: TenantId | None
     selection: AuditFilter
     page_request: PageRequest
 
     async def run(self, engine: SearchServices) -> int:
-        """How many are on the page."""
+        """Run it; returns the number of results."""
         return len((await engine.audit.list_entries(self.tenant, self.selection, self.page_request)).items)
 
 
 class SearchValues:
-    """Draws tenants, endpoints and moments; who has more deliveries is drawn more often."""
+    """Draws random tenants, endpoints and times; those with more deliveries more often."""
 
     def __init__(self, plan: HistoryPlan, events: Sequence[tuple[TenantId, EventId, str | None]]) -> None:
-        """`events` are some that are there, with their tenants and keys."""
+        """`events` are existing ones, with tenants and keys."""
         self._plan = plan
         self._events = events
         self._keyed = [one for one in events if one[2] is not None]
-        self._lots = Random(plan.seed)  # noqa: S311  nothing is secret here
+        self._rng = Random(plan.seed)  # noqa: S311  not a secret
         self._held = [
             one for half in range(WRITER_COUNT) for one in plan.list_endpoints_in_state("paused", half)
         ]
@@ -127,76 +127,76 @@ class SearchValues:
         ]
 
     def draw_tenant(self) -> TenantId:
-        """A tenant."""
-        return self._plan.tenants[int(TENANTS * self._lots.random() ** 3)]
+        """Draw a tenant."""
+        return self._plan.tenants[int(TENANTS * self._rng.random() ** 3)]
 
     def draw_endpoint(self) -> tuple[TenantId, EndpointId]:
-        """An endpoint, and whose it is."""
-        some = self._plan.endpoints_by_tenant[int(TENANTS * self._lots.random() ** 3)]
-        place = int(ENDPOINTS_EACH // WRITER_COUNT * self._lots.random() ** 2) * WRITER_COUNT
-        return _to_ids(some[place + self._lots.randrange(WRITER_COUNT)])
+        """Draw an endpoint and its tenant."""
+        choices = self._plan.endpoints_by_tenant[int(TENANTS * self._rng.random() ** 3)]
+        place = int(ENDPOINTS_EACH // WRITER_COUNT * self._rng.random() ** 2) * WRITER_COUNT
+        return _to_ids(choices[place + self._rng.randrange(WRITER_COUNT)])
 
     def draw_paused_endpoint(self) -> tuple[TenantId, EndpointId]:
-        """An endpoint that is paused, and whose it is."""
-        return _to_ids(self._lots.choice(self._held))
+        """Draw a paused endpoint and its tenant."""
+        return _to_ids(self._rng.choice(self._held))
 
     def draw_broken_endpoint(self) -> tuple[TenantId, EndpointId]:
-        """An endpoint whose breaker is open, and whose it is."""
-        return _to_ids(self._lots.choice(self._broken))
+        """Draw an endpoint with an open breaker, and its tenant."""
+        return _to_ids(self._rng.choice(self._broken))
 
     def draw_event(self) -> tuple[TenantId, EventId]:
-        """An event."""
-        tenant, event, _ = self._lots.choice(self._events)
+        """Draw an event."""
+        tenant, event, _ = self._rng.choice(self._events)
         return tenant, event
 
     def draw_key(self) -> tuple[TenantId, str]:
-        """An idempotency key."""
-        tenant, _, key = self._lots.choice(self._keyed)
+        """Draw an idempotency key."""
+        tenant, _, key = self._rng.choice(self._keyed)
         return tenant, key or ""
 
     def draw_type(self) -> str:
-        """A type of event."""
-        return TYPES[int(len(TYPES) * self._lots.random() ** 2)]
+        """Draw an event type."""
+        return TYPES[int(len(TYPES) * self._rng.random() ** 2)]
 
     def draw_pattern(self) -> str:
-        """The pattern of all types of one noun."""
-        return f"{self._lots.choice(NOUNS)}.*"
+        """Draw the pattern of all types of one noun."""
+        return f"{self._rng.choice(NOUNS)}.*"
 
     def draw_actor(self) -> str:
-        """Somebody who did something."""
-        return self._lots.choice(ACTORS)
+        """Draw an actor."""
+        return self._rng.choice(ACTORS)
 
     def draw_customer(self) -> PayloadEquals:
-        """A customer, as payloads name one."""
-        return PayloadEquals.parse(f"$.customer=c-{self._lots.randrange(CUSTOMERS)}")
+        """Draw a customer in payloads."""
+        return PayloadEquals.parse(f"$.customer=c-{self._rng.randrange(CUSTOMERS)}")
 
     def draw_time(self) -> datetime:
-        """Some moment of the history."""
-        return self._plan.now - timedelta(days=(DAYS - 1) * self._lots.random())
+        """Draw a time in the history."""
+        return self._plan.now - timedelta(days=(DAYS - 1) * self._rng.random())
 
-    def choose(self, some: Sequence[T]) -> T:
-        """One of these."""
-        return self._lots.choice(some)
+    def choose(self, choices: Sequence[T]) -> T:
+        """Draw one of these."""
+        return self._rng.choice(choices)
 
     def draw_page_request(self) -> PageRequest:
-        """The first page, or one from the middle, as often."""
-        return PageRequest(PAGE_SIZE) if self._lots.random() < 0.5 else self.draw_deep_page()  # noqa: PLR2004  a coin
+        """Draw the first page or one from the middle, with equal chance."""
+        return PageRequest(PAGE_SIZE) if self._rng.random() < 0.5 else self.draw_deep_page()  # noqa: PLR2004  equal chance
 
     def draw_deep_page(self) -> PageRequest:
-        """A page from the middle, newest first."""
-        return PageRequest(PAGE_SIZE, before=self._place())
+        """Draw a page from the middle, newest first."""
+        return PageRequest(PAGE_SIZE, before=self._draw_position())
 
     def draw_deep_page_oldest_first(self) -> PageRequest:
-        """A page from the middle, oldest first."""
-        return PageRequest(PAGE_SIZE, after=self._place(), oldest_first=True)
+        """Draw a page from the middle, oldest first."""
+        return PageRequest(PAGE_SIZE, after=self._draw_position(), oldest_first=True)
 
-    def _place(self) -> UUID:
-        return UUID(int=build_min_id(self.draw_time()).int | self._lots.getrandbits(64))
+    def _draw_position(self) -> UUID:
+        return UUID(int=build_min_id(self.draw_time()).int | self._rng.getrandbits(64))
 
 
 @dataclass(frozen=True, slots=True)
 class SearchKind:
-    """A kind of search; `indexed`: an index leads to what is meant, so that nothing else is looked at."""
+    """A kind of search; `is_indexed`: an index finds the rows, and nothing else is read."""
 
     name: str
     prepare: Callable[[SearchValues], PreparedSearch]
@@ -209,10 +209,12 @@ def _to_ids(one: HistoryEndpoint) -> tuple[TenantId, EndpointId]:
 
 def _make_delivery_search(
     tenant: Callable[[SearchValues], TenantId] | None,
-    wanted: Callable[[SearchValues], DeliveryFilter],
-    cut: Callable[[SearchValues], PageRequest] = SearchValues.draw_page_request,
+    selection: Callable[[SearchValues], DeliveryFilter],
+    page_request: Callable[[SearchValues], PageRequest] = SearchValues.draw_page_request,
 ) -> Callable[[SearchValues], DeliverySearch]:
-    return lambda dice: DeliverySearch(tenant(dice) if tenant else None, wanted(dice), cut(dice))
+    return lambda values: DeliverySearch(
+        tenant(values) if tenant else None, selection(values), page_request(values)
+    )
 
 
 def _make_endpoint_search(
@@ -221,58 +223,62 @@ def _make_endpoint_search(
     statuses: tuple[DeliveryStatus, ...] = (),
     held_by: tuple[Hold, ...] = (),
 ) -> Callable[[SearchValues], DeliverySearch]:
-    def ask(dice: SearchValues) -> DeliverySearch:
-        tenant, endpoint = draw(dice)
-        wanted = DeliveryFilter(endpoints=(endpoint,), statuses=statuses, held_by=held_by)
-        return DeliverySearch(tenant, wanted, dice.draw_page_request() if statuses else dice.draw_deep_page())
+    def prepare(values: SearchValues) -> DeliverySearch:
+        tenant, endpoint = draw(values)
+        selection = DeliveryFilter(endpoints=(endpoint,), statuses=statuses, held_by=held_by)
+        return DeliverySearch(
+            tenant, selection, values.draw_page_request() if statuses else values.draw_deep_page()
+        )
 
-    return ask
+    return prepare
 
 
-def _search_event(dice: SearchValues) -> DeliverySearch:
-    tenant, event = dice.draw_event()
+def _search_event(values: SearchValues) -> DeliverySearch:
+    tenant, event = values.draw_event()
     return DeliverySearch(tenant, DeliveryFilter(event_id=event), PageRequest(PAGE_SIZE))
 
 
-def _search_key(dice: SearchValues) -> DeliverySearch:
-    tenant, key = dice.draw_key()
+def _search_key(values: SearchValues) -> DeliverySearch:
+    tenant, key = values.draw_key()
     return DeliverySearch(tenant, DeliveryFilter(idempotency_key=key), PageRequest(PAGE_SIZE))
 
 
-def _search_event_by_key(dice: SearchValues) -> EventSearch:
-    tenant, key = dice.draw_key()
+def _search_event_by_key(values: SearchValues) -> EventSearch:
+    tenant, key = values.draw_key()
     return EventSearch(tenant, EventFilter(idempotency_key=key), PageRequest(PAGE_SIZE))
 
 
-def _select_hour(dice: SearchValues) -> DeliveryFilter:
-    since = dice.draw_time()
+def _select_hour(values: SearchValues) -> DeliveryFilter:
+    since = values.draw_time()
     return DeliveryFilter(since=since, until=since + timedelta(hours=1))
 
 
-def _select_type(dice: SearchValues) -> DeliveryFilter:
-    return DeliveryFilter(types=(dice.draw_type(),))
+def _select_type(values: SearchValues) -> DeliveryFilter:
+    return DeliveryFilter(types=(values.draw_type(),))
 
 
-def _select_pattern(dice: SearchValues) -> DeliveryFilter:
-    return DeliveryFilter(types=(dice.draw_pattern(),))
+def _select_pattern(values: SearchValues) -> DeliveryFilter:
+    return DeliveryFilter(types=(values.draw_pattern(),))
 
 
-def _select_payload(dice: SearchValues) -> DeliveryFilter:
-    return DeliveryFilter(payload=(dice.draw_customer(),))
+def _select_payload(values: SearchValues) -> DeliveryFilter:
+    return DeliveryFilter(payload=(values.draw_customer(),))
 
 
-def _search_events_of_type(dice: SearchValues) -> EventSearch:
-    return EventSearch(dice.draw_tenant(), EventFilter(types=(dice.draw_type(),)), dice.draw_page_request())
-
-
-def _search_events_by_payload(dice: SearchValues) -> EventSearch:
+def _search_events_of_type(values: SearchValues) -> EventSearch:
     return EventSearch(
-        dice.draw_tenant(), EventFilter(payload=(dice.draw_customer(),)), dice.draw_page_request()
+        values.draw_tenant(), EventFilter(types=(values.draw_type(),)), values.draw_page_request()
     )
 
 
-def _make_bounded_search(name: str, ask: Callable[[SearchValues], PreparedSearch]) -> SearchKind:
-    return SearchKind(name, ask, is_indexed=False)
+def _search_events_by_payload(values: SearchValues) -> EventSearch:
+    return EventSearch(
+        values.draw_tenant(), EventFilter(payload=(values.draw_customer(),)), values.draw_page_request()
+    )
+
+
+def _make_bounded_search(name: str, prepare: Callable[[SearchValues], PreparedSearch]) -> SearchKind:
+    return SearchKind(name, prepare, is_indexed=False)
 
 
 _ALL = DeliveryFilter()
@@ -334,20 +340,20 @@ SEARCHES = (
     SearchKind("held by a pause", _make_delivery_search(None, lambda _: _PAUSED)),
     SearchKind(
         "held by a pause, of a tenant",
-        lambda dice: DeliverySearch(dice.draw_paused_endpoint()[0], _PAUSED, dice.draw_page_request()),
+        lambda values: DeliverySearch(values.draw_paused_endpoint()[0], _PAUSED, values.draw_page_request()),
     ),
     SearchKind("held by a breaker", _make_delivery_search(None, lambda _: _BROKEN)),
     SearchKind(
         "held by a breaker, of an endpoint",
         _make_endpoint_search(SearchValues.draw_broken_endpoint, held_by=(Hold.BREAKER_OPEN,)),
     ),
-    SearchKind("events", lambda dice: EventSearch(None, EventFilter(), dice.draw_page_request())),
+    SearchKind("events", lambda values: EventSearch(None, EventFilter(), values.draw_page_request())),
     SearchKind(
         "events of a tenant",
-        lambda dice: EventSearch(dice.draw_tenant(), EventFilter(), dice.draw_page_request()),
+        lambda values: EventSearch(values.draw_tenant(), EventFilter(), values.draw_page_request()),
     ),
     SearchKind("event of an idempotency key", _search_event_by_key),
-    SearchKind("audit", lambda dice: AuditSearch(None, AuditFilter(), dice.draw_page_request())),
+    SearchKind("audit", lambda values: AuditSearch(None, AuditFilter(), values.draw_page_request())),
     _make_bounded_search("a type", _make_delivery_search(None, _select_type)),
     _make_bounded_search(
         "a type, of a tenant", _make_delivery_search(SearchValues.draw_tenant, _select_type)
@@ -370,19 +376,20 @@ SEARCHES = (
     _make_bounded_search("events by payload, of a tenant", _search_events_by_payload),
     _make_bounded_search(
         "audit of a tenant",
-        lambda dice: AuditSearch(dice.draw_tenant(), AuditFilter(), dice.draw_page_request()),
+        lambda values: AuditSearch(values.draw_tenant(), AuditFilter(), values.draw_page_request()),
     ),
     _make_bounded_search(
         "audit of an actor",
-        lambda dice: AuditSearch(None, AuditFilter(actor=dice.draw_actor()), dice.draw_page_request()),
+        lambda values: AuditSearch(None, AuditFilter(actor=values.draw_actor()), values.draw_page_request()),
     ),
     _make_bounded_search("count", lambda _: DeliveryCount(None, _ALL)),
-    _make_bounded_search("count of a tenant", lambda dice: DeliveryCount(dice.draw_tenant(), _ALL)),
+    _make_bounded_search("count of a tenant", lambda values: DeliveryCount(values.draw_tenant(), _ALL)),
     _make_bounded_search("count of failed", lambda _: DeliveryCount(None, _FAILED)),
     _make_bounded_search(
-        "count of failed, of a tenant", lambda dice: DeliveryCount(dice.draw_tenant(), _FAILED)
+        "count of failed, of a tenant", lambda values: DeliveryCount(values.draw_tenant(), _FAILED)
     ),
     _make_bounded_search(
-        "count of an hour, of a tenant", lambda dice: DeliveryCount(dice.draw_tenant(), _select_hour(dice))
+        "count of an hour, of a tenant",
+        lambda values: DeliveryCount(values.draw_tenant(), _select_hour(values)),
     ),
 )

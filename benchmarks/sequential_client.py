@@ -1,4 +1,4 @@
-"""A client with one connection that posts one event after another, and knows when it did."""
+"""A client that posts one event after another over one connection, and records the times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AcceptedPost:
 
 
 class SequentialClient:
-    """Blocking and bare, so that its own time is small against what it measures."""
+    """A blocking client on a bare socket, so that its own time is negligible."""
 
     def __init__(self, port: int) -> None:
         """Connect."""
@@ -31,19 +31,19 @@ class SequentialClient:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def post(self, request: bytes) -> AcceptedPost:
-        """Post an event; raises RuntimeError when it is not accepted."""
+        """Post an event; raises RuntimeError if it is not accepted."""
         sent = time.time_ns()
         self._socket.sendall(request)
-        got = b""
-        while (end := got.find(HEAD_END)) < 0:
-            got += self._read()
-        size = end + len(HEAD_END) + parse_content_length(got[:end])
-        while len(got) < size:
-            got += self._read()
+        received = b""
+        while (end := received.find(HEAD_END)) < 0:
+            received += self._read()
+        size = end + len(HEAD_END) + parse_content_length(received[:end])
+        while len(received) < size:
+            received += self._read()
         answered = time.time_ns()
-        if not got.startswith(ACCEPTED):
-            raise RuntimeError(f"An event was refused: {got[:200]!r}")
-        return AcceptedPost(json.loads(got[end:])["id"], sent, answered)
+        if not received.startswith(ACCEPTED):
+            raise RuntimeError(f"An event was refused: {received[:200]!r}")
+        return AcceptedPost(json.loads(received[end:])["id"], sent, answered)
 
     def close(self) -> None:
         """Close the connection."""

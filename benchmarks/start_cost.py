@@ -1,7 +1,7 @@
 """`python -m benchmarks.start_cost`: processor time of commands, and of `serve relay` until it is ready.
 
-User and system time of the whole process, from the start of Python to its end; `serve relay` until it logs
-`relay.ready`. With `--base FOLDER`, another build's commands run in turn with ours, on a database of its own.
+User and system time of the whole process; of `serve relay` until it logs `relay.ready`. With `--base FOLDER`,
+the commands of another checkout alternate with ours, on its own database.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Build:
         module = next(module for path, module in ENTRY_POINTS if (folder / path).exists())
         environment = stack.environment | {
             "PYTHONPATH": str(folder),
-            "PYTHONDONTWRITEBYTECODE": "",  # modules are compiled once, as where the engine is installed
+            "PYTHONDONTWRITEBYTECODE": "",  # modules are compiled once, as in an installation
             "PYTHONPYCACHEPREFIX": str(stack.folder / "bytecode"),
             "WAYBILL_DATABASE_URL": database_url,
             "WAYBILL_LOG_LEVEL": "info",
@@ -113,20 +113,20 @@ COMMANDS: Final = {
 
 
 def measure_pairs(builds: Sequence[Build], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Processor seconds of each command and build, the builds in turn; a first run of each is left out."""
+    """Processor seconds of each command and build, alternating; the first run of each is discarded."""
     seconds: dict[str, dict[str, list[float]]] = {}
     for name, words in (*COMMANDS.items(), (RELAY, ())):
         runs = seconds[name] = {build.name: [] for build in builds}
         for number in range(rounds + 1):
             for build in builds:
                 used = build.measure_command(words) if words else build.measure_relay()
-                if number > 0:  # the first one fills caches of files and compiles modules
+                if number > 0:  # the first run fills file caches and compiles modules
                     runs[build.name].append(used)
     return seconds
 
 
 def build_report(seconds: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, float]]:
-    """Medians in seconds by command and build, and what share of the other build's ours is."""
+    """Medians in seconds by command and build, and the ratio of ours to the base."""
     report = {}
     for command, runs in seconds.items():
         medians = {build: round(statistics.median(values), 3) for build, values in runs.items()}
@@ -144,7 +144,9 @@ def print_report(report: Mapping[str, Mapping[str, float]], foreign_share: float
         table.add_row(command, *(f"{values[column]:.2f}" for column in columns))
     out = Console()
     out.print(table)
-    out.print(f"Medians, in seconds of processor time. Other processes used {foreign_share:.0%} meanwhile.")
+    out.print(
+        f"Medians, in seconds of processor time. Other processes used {foreign_share:.0%} of the machine."
+    )
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the measurements share: an engine, a fast receiver, ten tenants with fifty endpoints, sizes."""
+"""Shared by the measurements: an engine, a fast receiver, ten tenants with fifty endpoints, and sizes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from tests.support.stack import Stack
 
 TENANTS, ENDPOINTS_EACH = 10, 5
-# So often does each endpoint get an event before it counts.
+# Events that each endpoint gets before a measurement begins.
 WARM_UP_EVENTS = 2
 MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class BenchSizes:
-    """How much of everything is measured. `few` and `many` are what waits, or has happened, in ratios."""
+    """The sizes of the measurements."""
 
     seconds: float
     backlog: int
@@ -34,7 +34,7 @@ class BenchSizes:
     fanned_out: int = 5
     connections: int = 48
     pairs: int = 2
-    close_pairs: int = 6  # where the ratio is near the target, and the machine's moods are larger than that
+    close_pairs: int = 6  # for a ratio near its target, so that noise averages out
     drained: int = 20_000
     waiting: int = 1_000_000
     history: int = 5_000_000
@@ -43,28 +43,30 @@ class BenchSizes:
 
     @classmethod
     def short(cls) -> BenchSizes:
-        """For a few minutes."""
+        """The short form, a few minutes."""
         return cls(seconds=20, backlog=50_000)
 
     @classmethod
     def full(cls) -> BenchSizes:
-        """For all that is asked."""
+        """The full form."""
         return cls(seconds=60, backlog=200_000, naive=5_000)
 
 
 class BenchSuite:
-    """The stage on which all measurements take place, one after another."""
+    """The engine and data that all measurements use, one after another."""
 
     def __init__(self, stack: Stack, sizes: BenchSizes, status: Status) -> None:
-        """Start the receiver and the API, and create who owns what. `status` tells what is being done."""
+        """Start the receiver and the API, and create tenants and endpoints. `status` shows the progress."""
         self.sizes = sizes
         self.status = status
-        self.tables: list[Table] = []  # to be printed beside the figures
+        self.tables: list[Table] = []  # printed after the figures
         self.engine = BenchEngine(stack)
         self.site = self.engine.database
         self.inbox = ReceiverClient(stack)
         self.endpoints = self.site.add_tenants(TENANTS, ENDPOINTS_EACH, self.get_hook_url)
-        self.keys = [self.engine.create_key(one.tenant_public_id) for one in self.endpoints[::ENDPOINTS_EACH]]
+        self.keys = [
+            self.engine.create_key(endpoint.tenant_public_id) for endpoint in self.endpoints[::ENDPOINTS_EACH]
+        ]
         self.singles = [
             PostRequest(key, [f"order.e{kind}"], PAYLOAD_BYTES)
             for key in self.keys
@@ -76,7 +78,7 @@ class BenchSuite:
         return self.inbox.get_url(f"/hooks/{tenant}/{kind}")
 
     def warm_up(self, posts: list[PostRequest] | None = None) -> None:
-        """Let every endpoint get a few events, then forget them. All are at full speed afterwards."""
+        """Send every endpoint a few events, then delete them. All endpoints are at full speed afterwards."""
         for _ in range(WARM_UP_EVENTS):
             for post in posts or self.singles:
                 self.engine.post("/v1/events", {"type": post.types[0], "data": {}}, key=post.key)

@@ -1,1 +1,1 @@
-"""The measurements, a module for each subject. Each returns what it found, by the key of the figure."""
+"""The measurements, one module per subject. Each returns values by the key of the figure."""

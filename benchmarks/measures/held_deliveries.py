@@ -1,4 +1,4 @@
-"""What held deliveries cost the relay, as one of the measurements: a table, and no figure."""
+"""Cost of held deliveries for the relay, as a measurement with a table and no figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUNDS = 30
 
 
 def measure_held(bench: BenchSuite) -> dict[str, float]:
-    """Claims beside few and beside many held deliveries, on two databases of their own."""
+    """Compare claims with few and with many held deliveries, on two separate databases."""
     server = DatabaseServer(make_url(bench.engine.stack.database_url))
     bench.tables.append(held_deliveries.build_table(held_deliveries.run_cases(server, ROUNDS, bench.status)))
     return {}

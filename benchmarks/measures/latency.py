@@ -1,11 +1,11 @@
-"""How long an event takes to its receivers when nothing else is to be done."""
+"""Latency from an event to its receivers on an idle engine."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from functools import partial
-from random import Random  # noqa: TID251  a benchmark brings its own dice, with a seed
+from random import Random  # noqa: TID251  a benchmark has its own random numbers, with a seed
 from typing import TYPE_CHECKING
 
 from benchmarks.bench_database import PAYLOAD_BYTES
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 FAN_OUT = 1_000
 WARM_UP_ROUNDS = 2
-# Between two events, seconds: never in step with anything that the engine does at intervals.
+# Random seconds between two events, so that they do not align with the engine's own intervals.
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.12
 TIMEOUT_SECONDS = 30.0
 NANOSECONDS_PER_MS = 1e6
 
 
 def measure_idle_latency(bench: BenchSuite) -> dict[str, float]:
-    """From answered to arrived, one event at a time, each after the one before was recorded."""
-    engine, dice = bench.engine, Random(7)  # noqa: S311  nothing is secret here
+    """Measure answered to arrived, one event at a time, each after the previous one was recorded."""
+    engine, rng = bench.engine, Random(7)  # noqa: S311  not a secret
     bench.site.reset()
     took: list[float] = []
     with engine.run_processes():
@@ -36,11 +36,11 @@ def measure_idle_latency(bench: BenchSuite) -> dict[str, float]:
         for number in range(bench.sizes.idle):
             post = bench.singles[number % len(bench.singles)]
             posted = poster.post(post.to_bytes("127.0.0.1"))
-            time.sleep(dice.uniform(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS))
+            time.sleep(rng.uniform(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS))
             engine.wait_until_delivered(seconds=TIMEOUT_SECONDS)
             [(event_id, arrived)] = bench.inbox.read_recorded()
             if event_id != posted.event_id:
-                raise RuntimeError(f"{event_id} arrived, and {posted.event_id} was posted.")
+                raise RuntimeError(f"{event_id} arrived, but {posted.event_id} was posted.")
             took.append((arrived - posted.answered_ns) / NANOSECONDS_PER_MS)
         poster.close()
     bench.site.reset()
@@ -49,7 +49,7 @@ def measure_idle_latency(bench: BenchSuite) -> dict[str, float]:
 
 
 def measure_fan_out(bench: BenchSuite) -> dict[str, float]:
-    """One event to a thousand endpoints of a tenant: from answered to the last arrival, seconds."""
+    """Send one event to a thousand endpoints: seconds from answered to the last arrival."""
     engine, inbox = bench.engine, bench.inbox
     bench.site.reset()
     targets = bench.site.add_tenants(1, FAN_OUT, lambda _, kind: inbox.get_url(f"/fan/{kind}"))
@@ -63,7 +63,7 @@ def measure_fan_out(bench: BenchSuite) -> dict[str, float]:
         for _ in range(WARM_UP_ROUNDS + bench.sizes.fanned_out):
             inbox.start_recording("/fan/")
             goal = inbox.count_received() + FAN_OUT
-            poster = SequentialClient(engine.stack.port)  # a new one: web closes what is idle for long
+            poster = SequentialClient(engine.stack.port)  # a new one: web closes idle connections
             posted = poster.post(request)
             poster.close()
             engine.wait_until(partial(_has_arrived, inbox, goal), "a fan-out", seconds=TIMEOUT_SECONDS)

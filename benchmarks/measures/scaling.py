@@ -1,7 +1,7 @@
-"""Whether it matters how much waits, how much has happened, and how many endpoints there are.
+"""Effect of the backlog, of the history and of the number of endpoints on throughput.
 
-Each ratio compares two databases that differ in one thing. As many deliveries are drained on both, in turn,
-with all endpoints at full speed; rates are those of the middle, without the start and the end.
+Each ratio compares two databases that differ in one thing. The same number of deliveries is drained on both,
+alternating, with all endpoints at full speed. Rates exclude the start and the end of a run.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from benchmarks.suite import BenchSuite
 
 MANY_TENANTS, MANY_EACH = 1_000, 10
-# Of 10,000 endpoints each gets ten: the first of them has the endpoint loaded, as after a start.
+# Each of 10,000 endpoints gets ten: the first one loads the endpoint, as after a start.
 DELIVERIES_PER_ENDPOINT = 10
 TIMEOUT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedSide:
-    """One of the two that are compared. `drained` is measured, `more` waits beside it."""
+    """One side of a comparison. `drained` deliveries are measured; `waiting` ones stay in the backlog."""
 
     name: str
     site: BenchDatabase
@@ -43,7 +43,7 @@ class ComparedSide:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSpec:
-    """What a side has: tenants, endpoints of each, what waits beside what is drained, what is over."""
+    """A side's tenants, endpoints per tenant, waiting deliveries and finished deliveries."""
 
     tenants: int = TENANTS
     each: int = ENDPOINTS_EACH
@@ -52,25 +52,25 @@ class DatabaseSpec:
 
 
 def measure_backlog(bench: BenchSuite) -> dict[str, list[float]]:
-    """Draining where a million waits, against where no more waits than is drained."""
+    """Compare draining with a million waiting to draining without a further backlog."""
     return {"backlog_ratio": _measure_ratios(bench, "backlog", DatabaseSpec(waiting=bench.sizes.waiting))}
 
 
 def measure_history(bench: BenchSuite) -> dict[str, list[float]]:
-    """Draining in a ledger with millions of deliveries that are over, against an empty one."""
+    """Compare draining with millions of finished deliveries to an empty ledger."""
     return {"history_ratio": _measure_ratios(bench, "history", DatabaseSpec(history=bench.sizes.history))}
 
 
 def measure_endpoints(bench: BenchSuite) -> dict[str, list[float]]:
-    """Draining to ten thousand endpoints of a thousand tenants, against fifty of ten."""
+    """Compare draining to ten thousand endpoints of a thousand tenants to fifty of ten."""
     many, drained = DatabaseSpec(MANY_TENANTS, MANY_EACH), MANY_TENANTS * MANY_EACH * DELIVERIES_PER_ENDPOINT
     return {"endpoints_ratio": _measure_ratios(bench, "endpoints", many, drained)}
 
 
 def _measure_ratios(
-    bench: BenchSuite, name: str, scene: DatabaseSpec, drained: int | None = None
+    bench: BenchSuite, name: str, spec: DatabaseSpec, drained: int | None = None
 ) -> list[float]:
-    """The rate of a scene, against that of one with nothing but what is drained: of each pair, in turn."""
+    """The ratio of a spec's rate to the plain one's, for each alternating pair."""
     with ExitStack() as exits:
         sides = [
             _prepare_side(
@@ -80,32 +80,32 @@ def _measure_ratios(
                 one,
                 drained or bench.sizes.drained,
             )
-            for place, one in enumerate((DatabaseSpec(), scene))
+            for place, one in enumerate((DatabaseSpec(), spec))
         ]
         ratios = []
         for number in range(bench.sizes.pairs):
-            turn = sides if number % 2 == 0 else sides[::-1]
-            rates = {side.name: _measure_drain(bench, side) for side in turn}
+            ordered = sides if number % 2 == 0 else sides[::-1]
+            rates = {side.name: _measure_drain(bench, side) for side in ordered}
             plain, other = (rates[side.name] for side in sides)
-            print(f"  {name}: {plain:,.0f} against {other:,.0f} deliveries/s", flush=True)
+            print(f"  {name}: {plain:,.0f} and {other:,.0f} deliveries/s", flush=True)
             ratios.append(other / plain)
     return ratios
 
 
 def _prepare_side(
-    bench: BenchSuite, name: str, site: BenchDatabase, scene: DatabaseSpec, drained: int
+    bench: BenchSuite, name: str, site: BenchDatabase, spec: DatabaseSpec, drained: int
 ) -> ComparedSide:
-    if scene.history:
-        _write_history(bench, site, scene.history)
-    targets = site.add_tenants(scene.tenants, scene.each, bench.get_hook_url)
-    if scene.waiting:
-        bench.status.update(f"{name}: {scene.waiting:,} deliveries are made to wait …")
-        site.add_pending(targets, scene.waiting)
-    return ComparedSide(name, site, targets, drained, scene.waiting)
+    if spec.history:
+        _write_history(bench, site, spec.history)
+    targets = site.add_tenants(spec.tenants, spec.each, bench.get_hook_url)
+    if spec.waiting:
+        bench.status.update(f"{name}: adding {spec.waiting:,} waiting deliveries …")
+        site.add_pending(targets, spec.waiting)
+    return ComparedSide(name, site, targets, drained, spec.waiting)
 
 
 def _measure_drain(bench: BenchSuite, side: ComparedSide) -> float:
-    """Deliveries per second in the middle of the first so many."""
+    """Deliveries per second, without the start and the end."""
     site, count = side.site, side.drained
     site.reset_queue()
     if not side.waiting:
@@ -123,7 +123,7 @@ def _measure_drain(bench: BenchSuite, side: ComparedSide) -> float:
 
 @contextmanager
 def _open_fresh_database(bench: BenchSuite) -> Iterator[BenchDatabase]:
-    """A site on a database of its own, dropped at the end."""
+    """A separate database, dropped at the end."""
     server = DatabaseServer(make_url(bench.engine.stack.database_url))
     with server.database() as url:
         site = bench.engine.migrate(url)
@@ -134,6 +134,6 @@ def _open_fresh_database(bench: BenchSuite) -> Iterator[BenchDatabase]:
 
 
 def _write_history(bench: BenchSuite, site: BenchDatabase, rows: int) -> None:
-    """Write it, and count it for the overview: a relay would do that beside what is measured."""
+    """Write a history and roll up its statistics, so that the relay does not do it during the run."""
     search_latency.build_history(site.url, rows, bench.status, pending=0)
     asyncio.run(search_latency.roll_up_stats(site.url, bench.status))

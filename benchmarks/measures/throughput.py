@@ -1,4 +1,4 @@
-"""How many events and deliveries a second: end to end, from a backlog, with large bodies, and naively."""
+"""Throughput: end to end, from a backlog, with large bodies, and of the naive baseline."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ _NAIVE_RATE = """
 
 
 def measure_single_posts(bench: BenchSuite) -> dict[str, float]:
-    """Single events, posted as fast as they are answered, to recorded success."""
+    """Measure single events, posted as fast as they are answered, until recorded success."""
     return _measure_end_to_end(bench, bench.singles, "e2e")
 
 
 def measure_batch_posts(bench: BenchSuite) -> dict[str, float]:
-    """The same in batches of a hundred."""
+    """Measure the same in batches of a hundred."""
     kinds = [f"order.e{number % ENDPOINTS_EACH}" for number in range(BATCH)]
     return _measure_end_to_end(
         bench, [PostRequest(key, kinds, PAYLOAD_BYTES) for key in bench.keys], "e2e_batch"
@@ -72,7 +72,7 @@ def measure_batch_posts(bench: BenchSuite) -> dict[str, float]:
 
 
 def measure_drain(bench: BenchSuite) -> dict[str, float]:
-    """A backlog, from the first attempt to the last success."""
+    """Drain a backlog, from the first attempt to the last success."""
     site, since = bench.site, _prepare_backlog(bench, bench.sizes.backlog)
     with bench.engine.run_processes(), WorkerMemoryWatch(bench.engine.stack) as watch:
         bench.engine.wait_until_delivered(seconds=bench.sizes.backlog / 100 + 60)
@@ -82,7 +82,7 @@ def measure_drain(bench: BenchSuite) -> dict[str, float]:
 
 
 def measure_large_bodies(bench: BenchSuite) -> dict[str, float]:
-    """A backlog of large bodies: mebibytes of bodies a second."""
+    """Drain a backlog of large bodies, in MiB of bodies per second."""
     site, since = bench.site, _prepare_backlog(bench, bench.sizes.bodies, BODY_BYTES)
     with bench.engine.run_processes():
         bench.engine.wait_until_delivered()
@@ -92,9 +92,9 @@ def measure_large_bodies(bench: BenchSuite) -> dict[str, float]:
 
 
 def measure_naive_baseline(bench: BenchSuite) -> dict[str, float]:
-    """A backlog for the naive baseline, with two worker processes."""
+    """Drain a backlog with the naive baseline, in two worker processes."""
     os.environ.update(bench.engine.stack.environment)
-    from benchmarks import naive_baseline as baseline  # noqa: PLC0415  it connects as the environment says
+    from benchmarks import naive_baseline as baseline  # noqa: PLC0415  it connects at import
 
     engine, site = bench.engine, bench.site
     secret = generate_hmac(b"s" * 32).reveal()
@@ -113,7 +113,7 @@ def measure_naive_baseline(bench: BenchSuite) -> dict[str, float]:
         "--queues", baseline.QUEUE,
     )  # fmt: skip
     engine.wait_until(lambda: site.fetch_row(_NAIVE_LEFT)[0] == 0, "the naive baseline")
-    engine.kill(["naive"])  # asked to end, it would take its time: Dramatiq's AsyncIO hears it twice
+    engine.kill(["naive"])  # a normal stop takes long: Dramatiq's AsyncIO handles the signal twice
     first, last, count = site.fetch_row(_NAIVE_RATE)
     return {"naive_per_s": count / (last - first).total_seconds()}
 
@@ -124,30 +124,30 @@ def _measure_end_to_end(bench: BenchSuite, posts: Sequence[PostRequest], name: s
     with engine.run_processes(), WorkerMemoryWatch(engine.stack) as watch:
         bench.warm_up()
         before = engine.stack.processor_seconds()
-        said = engine.run_closed_loop(posts, bench.sizes.seconds, bench.sizes.connections, bench.inbox.port)
+        counts = engine.run_closed_loop(posts, bench.sizes.seconds, bench.sizes.connections, bench.inbox.port)
         engine.wait_until_delivered()
         used = {key: now - before[key] for key, now in engine.stack.processor_seconds().items()}
     first, last, succeeded, p50, p99 = site.fetch_row(_ACCEPTED_TO_RECORDED)
     steps = site.fetch_row(_STEPS)[0]
     site.reset()
-    if succeeded != said["accepted"]:
-        raise RuntimeError(f"{succeeded} of {said['accepted']} accepted events succeeded.")
+    if succeeded != counts["accepted"]:
+        raise RuntimeError(f"{succeeded} of {counts['accepted']} accepted events succeeded.")
     return (
         {
             f"{name}_per_s": succeeded / (last - first).total_seconds(),
             "worker_mib": watch.peak_mib,
-            f"{name}_answer_p50_ms": said["p50_ms"],
-            f"{name}_answer_p99_ms": said["p99_ms"],
+            f"{name}_answer_p50_ms": counts["p50_ms"],
+            f"{name}_answer_p99_ms": counts["p99_ms"],
             f"{name}_recorded_p50_ms": p50,
             f"{name}_recorded_p99_ms": p99,
-            f"{name}_refused": said["refused"],
+            f"{name}_refused": counts["refused"],
         }
         | {
             f"{name}_{label} {which} ms": value
             for step, label in STEP_LABELS.items()
             for which, value in zip(("p50", "p99"), steps[step], strict=True)
         }
-        | _compute_processor_time(name, used | {"load generator": said["processor_seconds"]}, succeeded)
+        | _compute_processor_time(name, used | {"load generator": counts["processor_seconds"]}, succeeded)
     )
 
 
@@ -156,7 +156,7 @@ def _compute_processor_time(name: str, used: dict[str, Any], events: int) -> dic
 
 
 def _prepare_backlog(bench: BenchSuite, count: int, size: int = PAYLOAD_BYTES) -> datetime:
-    """Let so many wait; returns when that was done, by the ledger's clock."""
+    """Add pending deliveries; returns the time after that."""
     bench.site.reset()
     bench.site.add_pending(bench.endpoints, count, size)
     return datetime.now(UTC)
