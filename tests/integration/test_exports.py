@@ -62,7 +62,7 @@ async def some_life(ledger: Ledger) -> tuple[TenantId, EndpointId]:
     return tenant, endpoint
 
 
-async def test_deliveries_are_what_the_ledger_says_in_both_formats(ledger: Ledger) -> None:
+async def test_delivery_exports_match_the_database_in_both_formats(ledger: Ledger) -> None:
     tenant, _ = await some_life(ledger)
     rows = await build.fetch_rows(
         ledger, "select * from deliveries where tenant_id = :tenant order by id", tenant=tenant
@@ -77,7 +77,7 @@ async def test_deliveries_are_what_the_ledger_says_in_both_formats(ledger: Ledge
     ]
 
 
-async def test_attempts_are_all_there_each_once_however_many_a_delivery_has(ledger: Ledger) -> None:
+async def test_attempt_exports_have_every_attempt_once(ledger: Ledger) -> None:
     tenant, endpoint = await some_life(ledger)
     rows = await build.fetch_rows(
         ledger,
@@ -97,7 +97,7 @@ async def test_attempts_are_all_there_each_once_however_many_a_delivery_has(ledg
     assert json.loads(same[0]["request_headers"]) == found[0]["request_headers"]
 
 
-async def test_filters_choose_what_is_exported(ledger: Ledger) -> None:
+async def test_filters_apply_to_exports(ledger: Ledger) -> None:
     tenant, _ = await some_life(ledger)
     failed = DeliveryFilter(statuses=(DeliveryStatus.FAILED,))
     found = documents(await written(exports(ledger).export_deliveries(tenant, failed, ExportFormat.JSONL)))
@@ -106,7 +106,7 @@ async def test_filters_choose_what_is_exported(ledger: Ledger) -> None:
     assert {one["delivery_id"] for one in attempts} == {one["id"] for one in found}
 
 
-async def test_a_tenant_exports_nothing_of_another(ledger: Ledger) -> None:
+async def test_a_tenant_exports_only_its_own_rows(ledger: Ledger) -> None:
     await some_life(ledger)
     stranger = await build.create_tenant(ledger)
     for export in (exports(ledger).export_deliveries, exports(ledger).export_attempts):
@@ -133,7 +133,7 @@ async def test_rows_created_during_an_export_are_left_out(ledger: Ledger) -> Non
     assert count <= 6  # the one that came in the millisecond in which it began
 
 
-async def test_a_slow_reader_holds_no_connection(shared_url: str) -> None:
+async def test_a_slow_client_holds_no_connection(shared_url: str) -> None:
     async with build.open_ledger(shared_url, pool_size=1) as ledger:
         tenant = await build.create_tenant(ledger)
         await build.create_endpoint(ledger, tenant)
@@ -178,6 +178,6 @@ async def _peak(ledger: Ledger, count: int) -> int:
 
 
 @pytest.mark.usefixtures("_prompt_gc")
-async def test_memory_does_not_follow_the_number_of_rows(own_ledger: Ledger) -> None:
+async def test_memory_does_not_grow_with_the_rows(own_ledger: Ledger) -> None:
     await _peak(own_ledger, 400)  # what is kept once: statements, their plans
     assert await _peak(own_ledger, 20_000) < 1.5 * await _peak(own_ledger, 2_000) + 100_000

@@ -291,7 +291,7 @@ async def test_event_is_accepted_after_the_caller_disconnects(ledger: Ledger, te
 
 
 # ---- idempotency
-async def test_a_repeated_key_answers_the_same_event(ledger: Ledger, tenant: TenantId) -> None:
+async def test_a_repeated_key_returns_the_same_event(ledger: Ledger, tenant: TenantId) -> None:
     intake = build.make_intake(ledger)
     first = await accept_keyed(intake, tenant)
     assert await accept_keyed(intake, tenant) == first._replace(replayed=True)
@@ -307,7 +307,7 @@ async def test_the_same_key_with_another_request_is_a_conflict(ledger: Ledger, t
     assert await build.count_rows(ledger, "events") == 1
 
 
-async def test_a_key_is_its_tenants_alone(ledger: Ledger, tenant: TenantId) -> None:
+async def test_keys_are_separate_for_each_tenant(ledger: Ledger, tenant: TenantId) -> None:
     intake = build.make_intake(ledger)
     answers = [
         await accept_keyed(intake, tenant),

@@ -59,16 +59,14 @@ async def some(ledger: Ledger, tenant: TenantId, count: int) -> list[EndpointId]
     return [await build.create_endpoint(ledger, tenant, EndpointSpec(headers=HEADERS)) for _ in range(count)]
 
 
-def test_every_column_that_is_sealed_is_known() -> None:
+def test_every_sealed_column_is_listed() -> None:
     columns = {
         column for table in metadata.sorted_tables for column in table.c if column.name.startswith("sealed")
     }
     assert {place.sealed for place, _ in SEALED_COLUMNS} == columns
 
 
-async def test_everything_comes_under_the_newest_key_and_is_what_it_was(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_all_values_are_encrypted_with_the_newest_key(ledger: Ledger, tenant: TenantId) -> None:
     made = await some(ledger, tenant, 3)
     await build.create_endpoint(ledger, tenant)
     await build.rotate_secret(ledger, tenant, made[0], generate_hmac(b"t" * 32))
@@ -90,9 +88,7 @@ async def test_a_dry_run_counts_and_changes_nothing(ledger: Ledger, tenant: Tena
     assert await build.fetch_rows(ledger, "select sealed from endpoint_secrets order by id") == before
 
 
-async def test_a_second_run_finds_nothing_and_says_nothing_to_the_audit(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_second_run_changes_and_audits_nothing(ledger: Ledger, tenant: TenantId) -> None:
     await some(ledger, tenant, 2)
     await resealing(ledger).run(actor=BY)
     assert (await resealing(ledger).run(actor=BY)).rotated == 0
@@ -104,7 +100,7 @@ class Stopped(Exception):
     """The run was stopped."""
 
 
-async def test_a_run_that_was_stopped_is_gone_on_with(ledger: Ledger, tenant: TenantId) -> None:
+async def test_a_stopped_run_can_be_continued(ledger: Ledger, tenant: TenantId) -> None:
     await some(ledger, tenant, 5)
 
     def stop(resealed: int) -> None:
@@ -118,9 +114,7 @@ async def test_a_run_that_was_stopped_is_gone_on_with(ledger: Ledger, tenant: Te
     assert len(await opened(ledger, NEWEST)) == 10
 
 
-async def test_what_somebody_changed_meanwhile_is_left_as_they_made_it(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_concurrent_changes_are_not_overwritten(ledger: Ledger, tenant: TenantId) -> None:
     (endpoint,) = await some(ledger, tenant, 1)
     context = build_headers_context(tenant, endpoint)
     async with ledger.transaction() as tx:
@@ -157,7 +151,7 @@ async def test_key_rotation_is_safe_with_concurrent_runs_and_changes(
     assert len(await opened(ledger, NEWEST)) == 90
 
 
-async def test_what_no_key_at_hand_opens_stays_and_is_told(ledger: Ledger, tenant: TenantId) -> None:
+async def test_unreadable_values_stay_and_are_reported(ledger: Ledger, tenant: TenantId) -> None:
     lost = SecretBox.from_keys(SecretKeys.parse(generate_key()))
     await build.create_endpoint(ledger, tenant, EndpointSpec(box=lost))
     await some(ledger, tenant, 1)
@@ -171,18 +165,14 @@ async def test_what_no_key_at_hand_opens_stays_and_is_told(ledger: Ledger, tenan
     assert KeyUsage(lost.key_ids[0], is_available=False, value_count=1) in report.key_usage
 
 
-async def test_workers_need_not_read_again_what_is_under_another_key(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_workers_need_not_reload_rotated_values(ledger: Ledger, tenant: TenantId) -> None:
     await some(ledger, tenant, 1)
     before = await build.fetch_row(ledger, "select version from endpoints")
     await resealing(ledger).run(actor=BY)
     assert await build.fetch_row(ledger, "select version from endpoints") == before
 
 
-async def test_an_endpoints_authentication_comes_under_the_newest_key(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_an_endpoints_authentication_is_rotated(ledger: Ledger, tenant: TenantId) -> None:
     bearer = {"kind": "bearer", "token": "hush"}
     endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(auth=bearer))
     assert (await resealing(ledger).run(actor=BY)).rotated == 2

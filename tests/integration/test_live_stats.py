@@ -99,7 +99,7 @@ async def test_live_stats_are_zero_without_deliveries(site: Site) -> None:
 
 
 # ---- on the way, and waiting
-async def test_what_waits_is_queued_or_at_a_worker_is_told_apart(
+async def test_waiting_queued_and_started_deliveries_are_distinguished(
     site: Site, neighbour: Site, ledger: Ledger
 ) -> None:
     endpoint = await build.create_endpoint(ledger, site.tenant)
@@ -117,7 +117,7 @@ async def test_what_waits_is_queued_or_at_a_worker_is_told_apart(
     assert (everybody.started, everybody.queued, everybody.waiting) == (3, 3, 3)
 
 
-async def test_what_waits_in_the_lane_of_replays_waits_too(site: Site, ledger: Ledger) -> None:
+async def test_waiting_replays_are_counted(site: Site, ledger: Ledger) -> None:
     endpoint = await site.owed(3)
     await build.execute(ledger, "update schedule set lane = :lane", lane=int(Priority.REPLAY))
     assert (await site.now(site.tenant)).waiting == 3
@@ -125,7 +125,7 @@ async def test_what_waits_in_the_lane_of_replays_waits_too(site: Site, ledger: L
     assert (await site.now(site.tenant)).held == {Hold.PAUSED: 3}
 
 
-async def test_what_waits_is_counted_up_to_a_bound(site: Site) -> None:
+async def test_waiting_deliveries_are_counted_up_to_a_bound(site: Site) -> None:
     await site.owed(MAX_COUNTED)
     now = await site.now()
     assert (now.waiting, now.bounded) == (MAX_COUNTED, False)
@@ -136,7 +136,7 @@ async def test_what_waits_is_counted_up_to_a_bound(site: Site) -> None:
 
 
 # ---- the oldest
-async def test_the_oldest_is_what_has_been_due_for_longest_of_all_endpoints(site: Site) -> None:
+async def test_the_oldest_is_the_longest_due_of_all_endpoints(site: Site) -> None:
     newer, oldest, newest = [await site.owed(2) for _ in range(3)]
     for number, endpoint in enumerate((newest, newer, oldest)):
         await site.due(endpoint, ago=timedelta(minutes=number))
@@ -148,13 +148,13 @@ async def test_the_oldest_is_what_has_been_due_for_longest_of_all_endpoints(site
     assert (row.endpoint_id, row.due_at) == (oldest, found.due_at)
 
 
-async def test_what_is_not_due_yet_is_not_the_oldest(site: Site) -> None:
+async def test_a_future_delivery_is_not_the_oldest(site: Site) -> None:
     await site.due(await site.owed(1), ago=-timedelta(minutes=5))
     assert (await site.now()).oldest is None
 
 
 @pytest.mark.parametrize("held", ["paused", "disabled", OPEN, WAITS, SPENT])
-async def test_what_is_held_is_not_the_oldest(site: Site, ledger: Ledger, held: str) -> None:
+async def test_a_held_delivery_is_not_the_oldest(site: Site, ledger: Ledger, held: str) -> None:
     endpoint = await site.owed(1)
     await site.due(endpoint, ago=timedelta(hours=1))
     assert (await site.now()).oldest is not None
@@ -175,7 +175,7 @@ async def test_oldest_delivery_of_a_tenant_ignores_other_tenants(
     assert (await site.now(site.tenant)).oldest is not None
 
 
-async def test_the_oldest_of_a_tenant_is_its_own(site: Site, neighbour: Site) -> None:
+async def test_a_tenants_oldest_is_its_own_delivery(site: Site, neighbour: Site) -> None:
     await neighbour.due(await neighbour.owed(1), ago=timedelta(hours=1))
     assert (await site.now(site.tenant)).oldest is None
     mine = await site.owed(1)
@@ -188,7 +188,7 @@ async def test_the_oldest_of_a_tenant_is_its_own(site: Site, neighbour: Site) ->
 
 
 # ---- held
-async def test_what_is_held_is_counted_by_what_holds_it(site: Site, ledger: Ledger) -> None:
+async def test_held_deliveries_are_counted_by_hold(site: Site, ledger: Ledger) -> None:
     paused, disabled, broken, asked = [await site.owed(count) for count in (2, 3, 4, 5)]
     rated = await site.owed(6, EndpointSpec(limits=EndpointLimits(rate=RateLimit(1, timedelta(hours=1)))))
     await site.owed(7)  # which nothing holds
@@ -208,21 +208,23 @@ async def test_what_is_held_is_counted_by_what_holds_it(site: Site, ledger: Ledg
         assert not now.held_bounded
 
 
-async def test_what_is_not_due_is_not_held(site: Site, ledger: Ledger) -> None:
+async def test_a_future_delivery_is_not_held(site: Site, ledger: Ledger) -> None:
     endpoint = await site.owed(2)
     await site.due(endpoint, ago=-timedelta(minutes=5))
     await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     assert (await site.now()).held == {}
 
 
-async def test_what_others_have_held_is_not_told(site: Site, neighbour: Site, ledger: Ledger) -> None:
+async def test_other_tenants_held_deliveries_are_not_counted(
+    site: Site, neighbour: Site, ledger: Ledger
+) -> None:
     await build.set_state(ledger, await neighbour.owed(2), EndpointState.PAUSED)
     now = await site.now(site.tenant)
     assert (now.held, now.unhealthy) == ({}, [])
 
 
 @pytest.mark.parametrize(("count", "told", "bounded"), [(-1, -1, False), (0, 0, True), (1, 0, True)])
-async def test_of_one_endpoint_only_so_many_are_counted(
+async def test_held_deliveries_of_one_endpoint_are_counted_up_to_a_bound(
     site: Site, ledger: Ledger, count: int, told: int, *, bounded: bool
 ) -> None:
     endpoint = await site.owed(MAX_DUE_PER_ENDPOINT + count)
@@ -234,7 +236,7 @@ async def test_of_one_endpoint_only_so_many_are_counted(
 
 
 # ---- in trouble
-async def test_endpoints_in_trouble_are_told_newest_trouble_first(site: Site, ledger: Ledger) -> None:
+async def test_unhealthy_endpoints_are_listed_most_recent_first(site: Site, ledger: Ledger) -> None:
     broken, paused = await site.owed(2), await site.owed(1)
     await site.owed(1)
     await build.execute(ledger, OPEN, id=broken)
@@ -249,14 +251,14 @@ async def test_endpoints_in_trouble_are_told_newest_trouble_first(site: Site, le
         assert not now.has_more_unhealthy
 
 
-async def test_deleted_endpoints_are_in_no_trouble(site: Site, ledger: Ledger) -> None:
+async def test_deleted_endpoints_are_not_unhealthy(site: Site, ledger: Ledger) -> None:
     endpoint = await build.create_endpoint(ledger, site.tenant)
     await build.execute(ledger, OPEN, id=endpoint)
     await build.delete_endpoint(ledger, site.tenant, endpoint)
     assert (await site.now()).unhealthy == []
 
 
-async def test_of_many_endpoints_in_trouble_some_are_told(site: Site, ledger: Ledger) -> None:
+async def test_only_some_of_many_unhealthy_endpoints_are_listed(site: Site, ledger: Ledger) -> None:
     for _ in range(MAX_UNHEALTHY):
         await build.set_state(ledger, await build.create_endpoint(ledger, site.tenant), EndpointState.PAUSED)
     assert not (await site.now()).has_more_unhealthy
@@ -266,9 +268,7 @@ async def test_of_many_endpoints_in_trouble_some_are_told(site: Site, ledger: Le
     assert (len(now.unhealthy), now.has_more_unhealthy) == (MAX_UNHEALTHY, True)
 
 
-async def test_endpoints_that_are_told_of_are_counted_whatever_else_is_held(
-    site: Site, ledger: Ledger
-) -> None:
+async def test_listed_endpoints_are_always_counted(site: Site, ledger: Ledger) -> None:
     await build.execute(ledger, RATED, tenant=site.tenant, count=MAX_ENDPOINTS)
     broken = await site.owed(3)
     await build.execute(ledger, OPEN, id=broken)
@@ -285,13 +285,13 @@ async def created(site: Site) -> ReplayId:
     return (await uses.create(site.tenant, new, operator=False, actor=Actor("cli:ada"))).id
 
 
-async def test_replays_that_are_not_over_are_told_newest_first(site: Site, neighbour: Site) -> None:
+async def test_open_replays_are_listed_newest_first(site: Site, neighbour: Site) -> None:
     first, over, last, theirs = [await created(each) for each in (site, site, site, neighbour)]
     await build.execute(site.ledger, "update replays set state = 'finished' where id = :id", id=over)
     assert [one.id for one in (await site.now(site.tenant)).replays] == [last, first]
     assert [one.id for one in (await site.now()).replays] == [theirs, last, first]
 
 
-async def test_of_many_replays_the_newest_are_told(site: Site) -> None:
+async def test_only_the_newest_of_many_replays_are_listed(site: Site) -> None:
     every = [await created(site) for _ in range(MAX_REPLAYS + 1)]
     assert [one.id for one in (await site.now()).replays] == every[:0:-1]

@@ -72,7 +72,7 @@ def test_text_cannot_forge_log_lines_or_control_the_terminal():
     assert [line for line in lines if COMMANDING.search(line)] == []
 
 
-def test_no_text_forges_a_line_of_the_json_log():
+def test_text_cannot_forge_json_log_lines():
     told = [json.loads(line) for line in logged("json")]
     assert len(told) == 3 * len(HOSTILE)
     assert {line["level"] for line in told} == {"warning", "error"}
@@ -80,7 +80,7 @@ def test_no_text_forges_a_line_of_the_json_log():
     assert [line["path"] for line in told if line["event"] == "request.failed"] == list(HOSTILE)
 
 
-def test_logging_is_set_up_by_the_first_line_of_a_library_or_of_ours() -> None:
+def test_logging_is_set_up_before_the_first_line() -> None:
     program = """
 import logging, sys
 from delivery.config import parse_settings

@@ -50,14 +50,14 @@ async def with_one_of_each(ledger: Ledger) -> tuple[TenantId, dict[Prefix, UUID]
     return tenant, ids
 
 
-async def test_everything_of_a_tenant_is_known_to_be_its(ledger: Ledger) -> None:
+async def test_every_object_has_its_tenant_as_owner(ledger: Ledger) -> None:
     await with_one_of_each(ledger)
     tenant, ids = await with_one_of_each(ledger)
     for prefix, id_ in ids.items():
         assert await LookupService(ledger).find_tenant(prefix, id_) == tenant
 
 
-async def test_a_deleted_endpoint_is_still_its_tenants(
+async def test_a_deleted_endpoint_still_has_its_owner(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.delete_endpoint(ledger, tenant, endpoint)

@@ -71,7 +71,7 @@ async def refused(people: AccountService, link: CreatedPortalLink) -> None:
         await people.open_link(link.token, address=AWAY)
 
 
-async def test_whoever_has_a_link_is_let_in_to_its_tenant_alone(
+async def test_a_link_opens_only_its_own_tenant(
     people: AccountService, keys: ApiKeyService, tenant: TenantId
 ) -> None:
     key = (await keys.create(tenant, NewApiKey("shop"), actor=ADA)).key
@@ -84,12 +84,12 @@ async def test_whoever_has_a_link_is_let_in_to_its_tenant_alone(
     assert await people.load_principal(token, address=AWAY) == visitor
 
 
-async def test_a_link_says_who_made_it_when_no_key_did(people: AccountService, tenant: TenantId) -> None:
+async def test_a_link_names_its_creator_without_a_key(people: AccountService, tenant: TenantId) -> None:
     _, visitor = await people.open_link((await made(people, tenant)).token, address=AWAY)
     assert visitor.actor.name == "portal:operator"
 
 
-async def test_a_link_works_until_it_ends_and_its_sessions_end_with_it(
+async def test_a_link_and_its_sessions_end_at_its_expiry(
     people: AccountService, clock: ManualClock, tenant: TenantId
 ) -> None:
     link = await made(people, tenant, lasts=timedelta(minutes=30))
@@ -104,7 +104,7 @@ async def test_a_link_works_until_it_ends_and_its_sessions_end_with_it(
             await people.load_principal(opened)
 
 
-async def test_with_its_key_a_link_and_its_sessions_end_at_once(
+async def test_revoking_the_key_ends_a_link_and_its_sessions(
     people: AccountService, keys: ApiKeyService, tenant: TenantId
 ) -> None:
     key = (await keys.create(tenant, NewApiKey("shop"), actor=ADA)).key
@@ -129,7 +129,7 @@ async def test_a_link_and_its_sessions_end_when_its_key_expires(
     await refused(people, link)
 
 
-async def test_a_session_token_opens_no_link_and_a_link_is_no_session(
+async def test_link_and_session_tokens_are_not_interchangeable(
     people: AccountService, tenant: TenantId
 ) -> None:
     link = await made(people, tenant)
@@ -140,9 +140,7 @@ async def test_a_session_token_opens_no_link_and_a_link_is_no_session(
         await people.open_link(token, address=AWAY)
 
 
-async def test_a_visitor_of_the_portal_has_no_password_to_renew(
-    people: AccountService, tenant: TenantId
-) -> None:
+async def test_a_portal_visitor_cannot_change_a_password(people: AccountService, tenant: TenantId) -> None:
     token, _ = await people.open_link((await made(people, tenant)).token, address=AWAY)
     with pytest.raises(NotAuthenticated):
         await people.change_own_password(token, PASSWORD, "another horse battery", address=AWAY)
@@ -160,7 +158,7 @@ async def test_a_visitor_of_the_portal_has_no_password_to_renew(
         ("lasts", {"lasts": timedelta(days=-1)}),
     ],
 )
-async def test_a_link_that_cannot_be_is_refused_by_field(
+async def test_an_invalid_link_is_refused_with_its_field(
     people: AccountService, tenant: TenantId, field: str, terms: dict[str, Any]
 ) -> None:
     with pytest.raises(Invalid) as refusal:
@@ -168,12 +166,12 @@ async def test_a_link_that_cannot_be_is_refused_by_field(
     assert refusal.value.field == field
 
 
-async def test_a_link_needs_a_tenant_that_exists(people: AccountService) -> None:
+async def test_a_link_needs_an_existing_tenant(people: AccountService) -> None:
     with pytest.raises(NotFound):
         await made(people, TenantId(new_id()))
 
 
-async def test_neither_a_links_token_nor_its_sessions_is_in_the_database(
+async def test_link_and_session_tokens_are_not_stored(
     ledger: Ledger, people: AccountService, tenant: TenantId
 ) -> None:
     link = await made(people, tenant)
@@ -185,7 +183,7 @@ async def test_neither_a_links_token_nor_its_sessions_is_in_the_database(
                 assert secret.encode().hex() not in found.whole
 
 
-async def test_a_tenants_journal_tells_of_its_links_and_not_of_staff(
+async def test_a_tenants_journal_has_its_links_but_not_staff(
     ledger: Ledger, people: AccountService, tenant: TenantId
 ) -> None:
     await create_user(people)

@@ -11,7 +11,7 @@ from tests.support.postgres import REPOSITORY
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 
-def test_it_listens_on_loopback_alone(private_rabbitmq: PrivateRabbitMQ):
+def test_the_node_listens_on_loopback_only(private_rabbitmq: PrivateRabbitMQ):
     ports = {private_rabbitmq.port, private_rabbitmq.distribution_port, private_rabbitmq.epmd_port}
     connections = [c for pid in private_rabbitmq.pids for c in psutil.Process(pid).net_connections("inet")]
     listening = [c.laddr for c in connections if c.status == psutil.CONN_LISTEN]
@@ -44,7 +44,7 @@ def test_nothing_is_left_after_stop():
     assert not node.folder.exists()
 
 
-def test_a_killed_test_run_takes_the_node_and_its_epmd_with_it():
+def test_a_killed_test_run_leaves_no_node_and_no_epmd():
     program = (
         "from tests.support.rabbitmq import PrivateRabbitMQ; import time\n"
         "node = PrivateRabbitMQ(); node.launch(); print(node.folder, *node.pids, flush=True); time.sleep(600)"

@@ -376,7 +376,7 @@ async def test_endpoint_with_changing_limit_is_drained(ledger: Ledger, tenant: T
     assert await build.is_schedule_empty(ledger)
 
 
-async def test_rate_limited_deliveries_go_when_permitted(ledger: Ledger, tenant: TenantId) -> None:
+async def test_rate_limited_deliveries_are_published_when_allowed(ledger: Ledger, tenant: TenantId) -> None:
     limits = EndpointLimits(rate=RateLimit(20, timedelta(seconds=1)))
     await build.create_endpoint(ledger, tenant, EndpointSpec(limits=limits))
     await build.accept_events(ledger, tenant, 5)
@@ -392,7 +392,7 @@ async def test_rate_limited_deliveries_go_when_permitted(ledger: Ledger, tenant:
 @pytest.mark.parametrize(
     "held", ["breaker = 'open', probe_at = clock_timestamp() + :by", "waits_until = clock_timestamp() + :by"]
 )
-async def test_a_hold_shorter_than_a_poll_ends_by_itself(
+async def test_a_hold_shorter_than_a_poll_ends_in_time(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, held: str
 ) -> None:
     await build.accept_events(ledger, tenant, 1)

@@ -139,7 +139,7 @@ async def test_steps_at_the_same_time_take_turns(
     assert len(await finish(ledger, endpoint, lane=Priority.REPLAY)) == 40
 
 
-async def test_a_job_finds_nothing_that_is_made_after_it(
+async def test_a_job_excludes_later_deliveries(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await failed(ledger, tenant, endpoint, 3)
@@ -149,7 +149,9 @@ async def test_a_job_finds_nothing_that_is_made_after_it(
     assert (await jobs.step(replay)).selected == 3
 
 
-async def test_a_rate_is_kept(jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
+async def test_the_rate_is_respected(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
     await failed(ledger, tenant, endpoint, 20)
     replay = await jobs.create(rate=0.5)
     for _ in range(3):
@@ -162,7 +164,7 @@ async def test_a_rate_is_kept(jobs: Jobs, ledger: Ledger, tenant: TenantId, endp
     assert await jobs.counts(replay) == {"waiting": 19, "queued": 1}
 
 
-async def test_an_endpoint_has_so_many_in_the_lane_and_no_more(
+async def test_an_endpoints_queued_replays_are_bounded(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await failed(ledger, tenant, endpoint, 300)
@@ -175,7 +177,7 @@ async def test_an_endpoint_has_so_many_in_the_lane_and_no_more(
     assert await jobs.counts(replay) == {"succeeded": 300}
 
 
-async def test_what_fails_again_is_retried_and_counted_when_it_is_over(
+async def test_a_failed_replay_is_retried_and_counted_when_final(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await failed(ledger, tenant, endpoint, 2)
@@ -193,7 +195,7 @@ async def test_what_fails_again_is_retried_and_counted_when_it_is_over(
     assert await jobs.counts(replay) == {"succeeded": 1, "failed": 1}
 
 
-async def test_what_waits_is_made_due_and_sent_once(
+async def test_a_waiting_delivery_becomes_due_and_is_sent_once(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
@@ -209,7 +211,7 @@ async def test_what_waits_is_made_due_and_sent_once(
     assert await jobs.counts(replay) == {"succeeded": 3}
 
 
-async def test_what_is_on_its_way_is_not_sent_a_second_time(
+async def test_a_delivery_in_flight_is_not_sent_again(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 2)
@@ -223,7 +225,7 @@ async def test_what_is_on_its_way_is_not_sent_a_second_time(
     assert await build.is_schedule_empty(ledger)
 
 
-async def test_two_jobs_that_mean_the_same_send_it_once_and_both_count_it(
+async def test_overlapping_jobs_send_once_and_both_count_it(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await failed(ledger, tenant, endpoint, 5)
@@ -238,7 +240,7 @@ async def test_two_jobs_that_mean_the_same_send_it_once_and_both_count_it(
 
 
 # ------------------------------------------------------------------ pause, resume, cancel
-async def test_a_pause_takes_back_what_no_worker_has_and_a_resume_sends_it(
+async def test_a_pause_recalls_queued_deliveries_until_resumed(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     ids = await failed(ledger, tenant, endpoint, 6)
@@ -262,7 +264,7 @@ async def test_a_pause_takes_back_what_no_worker_has_and_a_resume_sends_it(
     assert (await jobs.step(replay)).state is ReplayState.FINISHED
 
 
-async def test_a_cancelled_job_leaves_everything_as_it_was(
+async def test_a_cancelled_job_restores_the_previous_state(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     ids = await failed(ledger, tenant, endpoint, 3)
@@ -285,7 +287,7 @@ async def test_a_cancelled_job_leaves_everything_as_it_was(
     assert await due(ledger, replay) is False
 
 
-async def test_what_failed_in_a_cancelled_job_is_not_retried(
+async def test_failed_deliveries_of_a_cancelled_job_are_not_retried(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     (id_,) = await failed(ledger, tenant, endpoint, 1)
@@ -302,7 +304,7 @@ async def test_what_failed_in_a_cancelled_job_is_not_retried(
     assert (stands.status, stands.scheduled, stands.attempts) == ("failed", False, 2)
 
 
-async def test_what_another_job_waits_for_is_left_to_it(
+async def test_deliveries_of_another_job_are_left_to_it(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     (id_,) = await failed(ledger, tenant, endpoint, 1)
@@ -327,7 +329,7 @@ async def test_what_another_job_waits_for_is_left_to_it(
         ("update endpoints set state = 'disabled'", "endpoint_disabled"),
     ],
 )
-async def test_what_cannot_be_sent_is_skipped_and_says_why(
+async def test_unsendable_deliveries_are_skipped_with_a_reason(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId, spoiled: str, why: str
 ) -> None:
     await failed(ledger, tenant, endpoint, 2)
@@ -341,7 +343,7 @@ async def test_what_cannot_be_sent_is_skipped_and_says_why(
 
 
 @pytest.mark.parametrize("state", [EndpointState.PAUSED, EndpointState.DISABLED])
-async def test_by_choice_it_waits_until_its_endpoint_is_active(
+async def test_with_hold_it_waits_until_the_endpoint_is_active(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId, state: EndpointState
 ) -> None:
     await failed(ledger, tenant, endpoint, 2)
@@ -355,9 +357,7 @@ async def test_by_choice_it_waits_until_its_endpoint_is_active(
 
 
 # ------------------------------------------------------------------ what was never owed
-async def test_what_an_endpoint_never_got_is_owed_to_it_once(
-    jobs: Jobs, ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_missing_events_are_owed_once(jobs: Jobs, ledger: Ledger, tenant: TenantId) -> None:
     await build.accept_events(ledger, tenant, 4)
     await build.accept_event(ledger, tenant, "user.left")
     late = await build.create_endpoint(ledger, tenant)
@@ -375,7 +375,7 @@ async def test_what_an_endpoint_never_got_is_owed_to_it_once(
     assert owed[0] == 6
 
 
-async def test_two_jobs_that_found_the_same_events_owe_them_once(
+async def test_two_jobs_with_the_same_missing_events_owe_them_once(
     jobs: Jobs, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_events(ledger, tenant, 5)
@@ -392,9 +392,7 @@ async def test_two_jobs_that_found_the_same_events_owe_them_once(
     assert sorted(told, key=str) == [{"queued": 5}, {"skipped": 5}]
 
 
-async def test_what_was_owed_by_a_job_and_is_cancelled_keeps_its_row(
-    jobs: Jobs, ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_a_cancelled_job_keeps_created_deliveries(jobs: Jobs, ledger: Ledger, tenant: TenantId) -> None:
     await build.accept_events(ledger, tenant, 2)
     late = await build.create_endpoint(ledger, tenant)
     replay = await jobs.create(MissingEventFilter(late))
@@ -483,7 +481,7 @@ async def due(ledger: Ledger, replay: ReplayId) -> bool:
     return bool(row[0])
 
 
-async def test_a_finished_job_is_told_in_the_journal(
+async def test_a_finished_job_is_journaled(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await failed(ledger, tenant, endpoint, 1)
@@ -501,7 +499,7 @@ async def test_a_finished_job_is_told_in_the_journal(
     assert found[1].details == {"replay_id": format_id(Prefix.REPLAY, replay), "succeeded": 1}
 
 
-async def test_a_job_for_events_never_owed_goes_by_channels_and_condition(
+async def test_missing_events_are_matched_by_channels_and_condition(
     ledger: Ledger, tenant: TenantId, jobs: Jobs
 ) -> None:
     events = [

@@ -60,18 +60,18 @@ async def with_partitions(url: str) -> None:
         pass
 
 
-def test_the_migrated_schema_is_the_one_of_the_models(alembic: Config) -> None:
+def test_the_migrated_schema_equals_the_models(alembic: Config) -> None:
     command.upgrade(alembic, "head")
     command.check(alembic)
 
 
-async def test_partitions_are_no_difference(alembic: Config, empty_database_url: str) -> None:
+async def test_partitions_are_ignored(alembic: Config, empty_database_url: str) -> None:
     command.upgrade(alembic, "head")
     await with_partitions(empty_database_url)
     command.check(alembic)
 
 
-def test_a_difference_would_be_found(alembic: Config, empty_database_url: str) -> None:
+def test_a_difference_is_detected(alembic: Config, empty_database_url: str) -> None:
     command.upgrade(alembic, "head")
     with connect(empty_database_url) as connection:
         connection.execute("drop index schedule_due_idx")
@@ -79,7 +79,9 @@ def test_a_difference_would_be_found(alembic: Config, empty_database_url: str) -
         command.check(alembic)
 
 
-async def test_down_leaves_nothing_and_up_again_all_of_it(alembic: Config, empty_database_url: str) -> None:
+async def test_downgrade_removes_everything_and_upgrade_restores_it(
+    alembic: Config, empty_database_url: str
+) -> None:
     command.upgrade(alembic, "head")
     await with_partitions(empty_database_url)
     command.downgrade(alembic, "base")
@@ -97,7 +99,7 @@ def test_migrating_twice_changes_nothing(alembic: Config, empty_database_url: st
     assert relations(empty_database_url) == before
 
 
-def test_two_who_migrate_at_the_same_time_take_turns(empty_database_url: str, database_url: str) -> None:
+def test_concurrent_migrations_run_one_after_the_other(empty_database_url: str, database_url: str) -> None:
     failures: list[BaseException] = []
 
     def upgrade() -> None:
@@ -178,7 +180,7 @@ def indexes(connection: psycopg.Connection) -> dict[str, tuple[str, bool]]:
 WHOLE = dict.fromkeys(("attempts", *PARTITIONS), ("btree (endpoint_id, id)", True))
 
 
-def test_an_older_ledger_gets_the_index_of_attempts_on_each_of_its_partitions(
+def test_upgrading_builds_the_attempts_index_on_every_partition(
     alembic: Config, first_ledger: psycopg.Connection
 ) -> None:
     command.upgrade(alembic, "head")
@@ -208,7 +210,7 @@ def test_an_older_ledger_gets_the_index_of_attempts_on_each_of_its_partitions(
         ),
     ],
 )
-def test_building_the_index_goes_on_where_it_was_broken_off(
+def test_an_interrupted_index_build_is_continued(
     alembic: Config, first_ledger: psycopg.Connection, left: list[LiteralString]
 ) -> None:
     command.upgrade(alembic, "0002")
@@ -218,7 +220,7 @@ def test_building_the_index_goes_on_where_it_was_broken_off(
     assert indexes(first_ledger) == WHOLE
 
 
-def test_building_the_index_goes_on_after_one_that_failed(
+def test_a_failed_index_build_is_continued(
     alembic: Config, first_ledger: psycopg.Connection, empty_database_url: str
 ) -> None:
     command.upgrade(alembic, "0002")
@@ -248,7 +250,7 @@ def cancel_the_build(connection: psycopg.Connection) -> None:
         pass
 
 
-def test_an_endpoint_of_an_older_ledger_has_its_health_and_what_it_has_in_flight(
+def test_upgraded_endpoints_have_health_and_in_flight_counts(
     alembic: Config, first_ledger: psycopg.Connection
 ) -> None:
     busy, idle = new_id(), new_id()

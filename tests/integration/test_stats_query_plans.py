@@ -161,19 +161,19 @@ def looked_at(plans: dict[str, list[QueryPlan]], name: str, relation: str) -> in
     return sum(plan.count_rows_read(relation) for plan in plans[name])
 
 
-def test_nothing_that_grows_is_read_through(plans: dict[str, list[QueryPlan]]) -> None:
+def test_no_growing_table_is_scanned(plans: dict[str, list[QueryPlan]]) -> None:
     for name, each in plans.items():
         for plan in each:
             through = {node["Relation Name"] for node in plan.iter_nodes() if node["Node Type"] == "Seq Scan"}
             assert through <= {"claims"} | ROUNDS.get(name, set()), f"{name}: {plan.statement}"
 
 
-def test_of_what_was_counted_only_what_a_page_shows_is_read(plans: dict[str, list[QueryPlan]]) -> None:
+def test_only_the_shown_rollup_rows_are_read(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "week", "figures") == 7 * 24
     assert looked_at(plans, "day", "figures") == 24 * 60
 
 
-def test_the_newest_minutes_are_all_that_is_read_live(plans: dict[str, list[QueryPlan]]) -> None:
+def test_only_the_newest_minutes_are_read_live(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "tail", HISTORY.pattern) == 2 * EACH_MINUTE
 
 
@@ -181,11 +181,11 @@ def test_live_scan_stops_at_its_limit(plans: dict[str, list[QueryPlan]]) -> None
     assert looked_at(plans, "long tail", HISTORY.pattern) == MOST + 1
 
 
-def test_counting_reads_the_attempts_of_its_minutes_alone(plans: dict[str, list[QueryPlan]]) -> None:
+def test_the_rollup_reads_only_attempts_of_its_minutes(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "roll", HISTORY.pattern) == 10 * EACH_MINUTE
 
 
-def test_summing_up_reads_the_minutes_of_its_time_alone(plans: dict[str, list[QueryPlan]]) -> None:
+def test_the_hourly_sum_reads_only_minutes_of_its_hours(plans: dict[str, list[QueryPlan]]) -> None:
     clear, add = plans["sum"]
     assert add.count_rows_read("figures") == 30 * (TENANTS + 1)
     assert clear.count_rows_read("figures") == 0
@@ -195,30 +195,30 @@ def test_deleting_expired_stats_reads_only_the_deleted_rows(plans: dict[str, lis
     assert looked_at(plans, "forget", "figures") <= 2 * MOST
 
 
-def test_of_an_endpoint_only_its_newest_attempts_are_read(plans: dict[str, list[QueryPlan]]) -> None:
+def test_only_an_endpoints_newest_attempts_are_read(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "of endpoint", HISTORY.pattern) == MOST
 
 
-def test_of_each_endpoint_only_its_last_results_are_read(plans: dict[str, list[QueryPlan]]) -> None:
+def test_only_the_last_results_of_each_endpoint_are_read(plans: dict[str, list[QueryPlan]]) -> None:
     broken_off = 2
     assert looked_at(plans, "sparks", HISTORY.pattern) <= ENDPOINTS * (SPARKS + broken_off)
 
 
 @pytest.mark.parametrize("name", ["types", "types of"])
-def test_of_events_only_the_newest_are_read(plans: dict[str, list[QueryPlan]], name: str) -> None:
+def test_only_the_newest_events_are_read(plans: dict[str, list[QueryPlan]], name: str) -> None:
     # A tenant's are found by its own index, or among all: one in so many is its.
     assert looked_at(plans, name, HISTORY.pattern) <= MOST * TENANTS
 
 
-def test_the_oldest_takes_one_look_at_each_endpoint(plans: dict[str, list[QueryPlan]]) -> None:
+def test_the_oldest_takes_one_lookup_for_each_endpoint(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "oldest", "schedule") <= ENDPOINTS
 
 
-def test_the_oldest_of_a_tenant_takes_one_look_at_each_of_its_endpoints(
+def test_a_tenants_oldest_takes_one_lookup_for_each_endpoint(
     plans: dict[str, list[QueryPlan]],
 ) -> None:
     assert looked_at(plans, "oldest of", "schedule") <= ENDPOINTS / TENANTS
 
 
-def test_what_is_due_is_counted_up_to_its_bounds(plans: dict[str, list[QueryPlan]]) -> None:
+def test_due_deliveries_are_counted_up_to_a_bound(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "due", "schedule") == 2 * MOST

@@ -147,7 +147,7 @@ async def rolled(ledger: Ledger) -> list[tuple[object, ...]]:
 
 # ---- counting
 @pytest.mark.parametrize("seed", range(4))
-async def test_at_every_moment_a_page_counts_each_attempt_once(
+async def test_each_attempt_is_counted_once_at_any_time(
     site: Site, tenant: TenantId, other: TenantId, seed: int
 ) -> None:
     dice = Random(seed)  # noqa: S311  nothing is secret here
@@ -167,14 +167,14 @@ async def test_at_every_moment_a_page_counts_each_attempt_once(
         since = site.clock.now
 
 
-async def test_in_the_end_all_that_is_kept_is_counted(site: Site, tenant: TenantId) -> None:
+async def test_all_stored_attempts_are_counted_in_the_end(site: Site, tenant: TenantId) -> None:
     await site.record([ago(timedelta(hours=hours), tenant) for hours in (0, 1, 5, 20, 29)])
     await site.count_all()
     told = await site.figures.load_series(None, TimeRange.WEEK)
     assert told.total.delivered == 5
 
 
-async def test_history_is_counted_newest_first(site: Site, tenant: TenantId) -> None:
+async def test_history_is_rolled_up_newest_first(site: Site, tenant: TenantId) -> None:
     await site.record([ago(timedelta(hours=hours), tenant) for hours in (3, 6)])
     seen = []
     while await site.rolling.step():
@@ -183,7 +183,7 @@ async def test_history_is_counted_newest_first(site: Site, tenant: TenantId) -> 
     assert {0, 1, 2} == set(seen)
 
 
-async def test_counting_again_changes_nothing(site: Site, tenant: TenantId, other: TenantId) -> None:
+async def test_repeating_a_rollup_changes_nothing(site: Site, tenant: TenantId, other: TenantId) -> None:
     dice = Random(1)  # noqa: S311  nothing is secret here
     since = NOON - timedelta(hours=2)
     await site.record(scattered(dice, (tenant, other), since, NOON, 200))
@@ -195,7 +195,7 @@ async def test_counting_again_changes_nothing(site: Site, tenant: TenantId, othe
     assert await rolled(site.ledger) == before
 
 
-async def test_in_which_pieces_a_range_is_counted_makes_no_difference(
+async def test_the_steps_of_a_rollup_do_not_change_its_result(
     ledger: Ledger, tenant: TenantId, other: TenantId
 ) -> None:
     dice = Random(2)  # noqa: S311  nothing is secret here
@@ -226,7 +226,7 @@ async def test_an_hour_is_the_sum_of_its_minutes(site: Site, tenant: TenantId, o
     assert len(summed) == 3  # both tenants, and all together
 
 
-async def test_what_is_recorded_late_is_caught_by_the_second_look(site: Site, tenant: TenantId) -> None:
+async def test_late_attempts_are_counted_by_the_second_pass(site: Site, tenant: TenantId) -> None:
     await site.record([ago(10 * A_MINUTE, tenant)])
     await site.count_all()
     await site.record([ago(10 * A_MINUTE, tenant, "refused")])
@@ -237,7 +237,7 @@ async def test_what_is_recorded_late_is_caught_by_the_second_look(site: Site, te
         await site.check(tenant, span)
 
 
-async def test_what_is_recorded_late_as_counting_begins_is_caught_too(site: Site, tenant: TenantId) -> None:
+async def test_late_attempts_at_the_first_rollup_are_counted_too(site: Site, tenant: TenantId) -> None:
     assert floor_to_interval(NOON, AN_HOUR) == NOON  # the hour has just begun
     await site.count_all()
     await site.record([ago(A_SECOND, tenant)])
@@ -247,7 +247,9 @@ async def test_what_is_recorded_late_as_counting_begins_is_caught_too(site: Site
         await site.check(tenant, span)
 
 
-async def test_interrupted_attempts_are_counted_apart_without_latency(site: Site, tenant: TenantId) -> None:
+async def test_interrupted_attempts_are_counted_separately_without_latency(
+    site: Site, tenant: TenantId
+) -> None:
     await site.record([ago(5 * A_MINUTE, tenant, "interrupted")])
     for _ in range(2):  # live, then rolled
         whole = (await site.figures.load_series(tenant, TimeRange.HOUR)).total
@@ -255,7 +257,7 @@ async def test_interrupted_attempts_are_counted_apart_without_latency(site: Site
         await site.count_all()
 
 
-async def test_latencies_are_told_to_within_a_slot(site: Site, tenant: TenantId) -> None:
+async def test_latencies_are_accurate_to_a_slot(site: Site, tenant: TenantId) -> None:
     slow = [AttemptSpec(NOON - A_MINUTE * 5, tenant, "refused", 3_000 * MS)]
     await site.record([AttemptSpec(NOON - A_MINUTE * 5, tenant, duration=100 * MS)] * 9 + slow)
     for _ in range(2):
@@ -285,7 +287,7 @@ async def test_only_one_process_rolls_up_at_a_time(site: Site, tenant: TenantId)
     assert await site.rolling.step()
 
 
-async def test_two_that_count_at_the_same_time_count_everything_once(
+async def test_concurrent_rollups_count_everything_once(
     site: Site, tenant: TenantId, other: TenantId
 ) -> None:
     dice = Random(6)  # noqa: S311  nothing is secret here
@@ -299,9 +301,7 @@ async def test_two_that_count_at_the_same_time_count_everything_once(
         await site.check(tenant, span)
 
 
-async def test_the_ledger_puts_durations_into_the_slots_that_quantiles_are_read_off(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_the_database_uses_the_same_latency_slots(ledger: Ledger, tenant: TenantId) -> None:
     a_microsecond = timedelta(microseconds=1)
     edges = [a_microsecond * (bound + beside) for bound in SLOT_BOUNDS_US for beside in (-1, 0, 1)]
     took = [timedelta(0), *edges, timedelta(minutes=30)]
@@ -312,7 +312,7 @@ async def test_the_ledger_puts_durations_into_the_slots_that_quantiles_are_read_
     assert counted.latencies == Counter(bisect_right(SLOT_BOUNDS_US, each // a_microsecond) for each in took)
 
 
-async def test_a_step_that_fails_leaves_nothing(site: Site, tenant: TenantId) -> None:
+async def test_a_failed_step_changes_nothing(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     await site.rolling.step()
     before, at = (
@@ -332,7 +332,7 @@ async def test_a_step_that_fails_leaves_nothing(site: Site, tenant: TenantId) ->
 
 
 # ---- forgetting
-async def test_minutes_go_after_three_days_and_hours_with_their_attempts(
+async def test_minutes_are_deleted_after_three_days_and_hours_with_attempts(
     site: Site, tenant: TenantId
 ) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
@@ -348,7 +348,7 @@ async def test_minutes_go_after_three_days_and_hours_with_their_attempts(
     assert await widths(site.ledger) == set()
 
 
-async def test_minutes_that_no_hour_has_yet_stay(site: Site, tenant: TenantId) -> None:
+async def test_minutes_not_summed_up_yet_stay(site: Site, tenant: TenantId) -> None:
     await site.record([AttemptSpec(NOON + A_MINUTE, tenant)])
     site.clock.now = NOON + 30 * A_MINUTE
     await site.count_all()
@@ -357,7 +357,7 @@ async def test_minutes_that_no_hour_has_yet_stay(site: Site, tenant: TenantId) -
     assert await widths(site.ledger) == {rollup.MINUTE_SECONDS}
 
 
-async def test_minutes_of_long_ago_are_counted_for_their_hour_alone(site: Site, tenant: TenantId) -> None:
+async def test_old_minutes_are_counted_only_for_their_hour(site: Site, tenant: TenantId) -> None:
     await site.record([ago(timedelta(hours=20, minutes=-15), tenant)])
     site.clock.now = NOON + MINUTE_RETENTION
     site.rolling = StatsRollup(
@@ -389,7 +389,7 @@ async def test_too_many_live_rows_end_the_series_at_the_rollup(site: Site, tenan
     assert (await site.figures.load_series(tenant, TimeRange.HOUR)).total.delivered == MAX_SCANNED_ROWS + 2
 
 
-async def test_as_many_as_are_read_live_are_all_told(site: Site, tenant: TenantId) -> None:
+async def test_rows_up_to_the_live_limit_are_all_counted(site: Site, tenant: TenantId) -> None:
     await site.count_all()
     await site.record([ago(A_SECOND, tenant)] * MAX_SCANNED_ROWS)
     told = await site.figures.load_series(tenant, TimeRange.HOUR)
@@ -411,7 +411,7 @@ async def test_without_rollup_stats_come_from_the_attempts(
 
 
 # ---- of endpoints
-async def test_figures_of_an_endpoint_are_of_its_attempts_alone(
+async def test_an_endpoints_stats_count_only_its_attempts(
     site: Site, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     mine = [
@@ -427,7 +427,7 @@ async def test_figures_of_an_endpoint_are_of_its_attempts_alone(
     assert [tallied(point) for point in told.points[-12:]] == [Counter([one.outcome]) for one in mine[::-1]]
 
 
-async def test_an_endpoint_of_another_tenant_has_no_figures(
+async def test_other_tenants_endpoints_have_no_stats(
     site: Site, tenant: TenantId, other: TenantId, endpoint: EndpointId
 ) -> None:
     await site.record([AttemptSpec(NOON - A_MINUTE, tenant, endpoint_id=endpoint)])
@@ -435,7 +435,7 @@ async def test_an_endpoint_of_another_tenant_has_no_figures(
 
 
 @pytest.mark.parametrize("older", [0, 1, 5])
-async def test_of_a_busy_endpoint_the_newest_are_counted_and_a_page_says_so(
+async def test_a_busy_endpoints_stats_are_sampled_and_marked(
     site: Site, tenant: TenantId, endpoint: EndpointId, older: int
 ) -> None:
     newest = AttemptSpec(NOON - A_MINUTE, tenant, endpoint_id=endpoint)
@@ -447,7 +447,7 @@ async def test_of_a_busy_endpoint_the_newest_are_counted_and_a_page_says_so(
     assert told.sampled == (older > 0)
 
 
-async def test_the_last_results_of_each_endpoint_are_told_oldest_first(
+async def test_recent_results_of_each_endpoint_are_oldest_first(
     site: Site, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     second, idle = [await build.create_endpoint(site.ledger, tenant) for _ in range(2)]
@@ -468,7 +468,7 @@ async def test_the_last_results_of_each_endpoint_are_told_oldest_first(
 
 
 # ---- types of events
-async def test_types_are_told_with_how_many_came_most_frequent_first(
+async def test_event_types_are_listed_most_frequent_first(
     ledger: Ledger, tenant: TenantId, other: TenantId
 ) -> None:
     for type_ in ("order.paid", "order.paid", "order.created"):
@@ -489,7 +489,7 @@ async def test_types_are_told_with_how_many_came_most_frequent_first(
     assert [one.newest for one in await uses.list_frequent_types(other)] == [newest[0]]
 
 
-async def test_only_the_newest_events_are_looked_at_for_their_types(ledger: Ledger, tenant: TenantId) -> None:
+async def test_only_the_newest_events_count_for_frequent_types(ledger: Ledger, tenant: TenantId) -> None:
     events = """
         insert into events (id, tenant_id, type, body_sha256, matched, created_at)
         select cast(lpad(to_hex(cast(:first as bigint) + n), 12, '0') || '70008000000000000000' as uuid),
@@ -521,7 +521,7 @@ async def test_an_endpoint_that_is_busy_holds_nothing(
 
 
 # ---- beside the relay
-async def test_the_relay_has_attempts_counted(site: Site, tenant: TenantId) -> None:
+async def test_the_relay_rolls_up_attempts(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     rolling = StatsRollup(site.ledger, retention=AN_HOUR, clock=site.clock)
     side = asyncio.create_task(create_rollup_task(rolling).run())
@@ -548,5 +548,5 @@ async def test_outage_postpones_the_rollup_without_stopping_it() -> None:
     await away.close()
 
 
-def test_a_span_begins_within_what_is_counted_by_the_minute() -> None:
+def test_a_time_range_starts_within_the_minute_rollup() -> None:
     assert NOON - compute_first_point(TimeRange.DAY, now=NOON) < MINUTE_RETENTION

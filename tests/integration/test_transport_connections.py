@@ -168,7 +168,7 @@ async def test_a_silent_reused_connection_is_not_replaced():
         assert receiver.connections == 1
 
 
-async def test_an_unexpected_response_is_not_taken_for_the_next():
+async def test_an_unsolicited_response_is_not_used_for_the_next_request():
     async def talk(conversation: Conversation) -> None:
         await conversation.read_request()
         await conversation.write_bytes(make_response())

@@ -76,7 +76,7 @@ async def send(transport: Transport, url: str, limits: AttemptLimits = LIMITS) -
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("encrypted", [True, False])
-async def test_a_delivery_goes_through_the_proxy_and_the_connection_is_reused(
+async def test_deliveries_use_the_proxy_and_reuse_its_connection(
     authority: CertificateAuthority, scheme: str, *, encrypted: bool
 ) -> None:
     names: list[str | None] = []

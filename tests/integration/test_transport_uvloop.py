@@ -42,7 +42,7 @@ def test_tls_on_uvloop(fact: Callable[[CertificateAuthority], Coroutine[Any, Any
     run(fact(CertificateAuthority()))
 
 
-def test_an_endless_answer_on_uvloop():
+def test_an_endless_response_on_uvloop():
     run(answers.test_an_endless_body_counts_with_its_status("200 OK"))
 
 
@@ -56,7 +56,7 @@ def test_endless_headers_on_uvloop():
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_a_delivery_through_a_proxy_on_uvloop(scheme: str, *, encrypted: bool):
     run(
-        proxied.test_a_delivery_goes_through_the_proxy_and_the_connection_is_reused(
+        proxied.test_deliveries_use_the_proxy_and_reuse_its_connection(
             CertificateAuthority(), scheme, encrypted=encrypted
         )
     )

@@ -119,7 +119,7 @@ async def test_tenant_and_key_changes_are_audited_without_the_key(
     assert made["key"] not in str(created)
 
 
-async def test_a_tenant_sees_its_own_alone_and_the_operator_all(
+async def test_a_tenant_sees_its_own_entries_and_the_operator_all(
     operator: httpx.AsyncClient, tenant: TenantClient, other_tenant: TenantClient
 ) -> None:
     await tenant.create_endpoint()
@@ -131,12 +131,12 @@ async def test_a_tenant_sees_its_own_alone_and_the_operator_all(
     assert {entry["tenant_id"] for entry in asked.json()["items"]} == {other_tenant.id}
 
 
-async def test_a_tenant_cannot_name_another_one(tenant: TenantClient, other_tenant: TenantClient) -> None:
+async def test_a_tenant_cannot_name_another_tenant(tenant: TenantClient, other_tenant: TenantClient) -> None:
     answer = await tenant.client.get("/v1/audit", headers={"Waybill-Tenant": other_tenant.id})
     assert answer.status_code == 404
 
 
-async def test_filters_find_by_who_what_and_where(tenant: TenantClient) -> None:
+async def test_filters_select_by_actor_action_and_object(tenant: TenantClient) -> None:
     one, other = (await tenant.create_endpoint())["id"], (await tenant.create_endpoint())["id"]
     await tenant.client.post(f"/v1/endpoints/{one}/pause")
     assert [e["what"] for e in await audit(tenant.client, endpoint=one)] == [
@@ -185,13 +185,13 @@ async def test_engine_audit_entries_are_hidden_by_default(
         ("nonsense", "1"),
     ],
 )
-async def test_a_filter_that_makes_no_sense_is_named(tenant: TenantClient, name: str, value: str) -> None:
+async def test_an_invalid_filter_is_named(tenant: TenantClient, name: str, value: str) -> None:
     answer = await tenant.client.get("/v1/audit", params={name: value})
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == [name]
 
 
-async def test_pages_hold_every_entry_once_while_others_come(tenant: TenantClient) -> None:
+async def test_pages_have_every_entry_once_during_inserts(tenant: TenantClient) -> None:
     endpoint = (await tenant.create_endpoint())["id"]
     for number in range(4):
         await tenant.client.patch(f"/v1/endpoints/{endpoint}", json={"description": str(number)})
@@ -210,7 +210,7 @@ async def test_pages_hold_every_entry_once_while_others_come(tenant: TenantClien
 
 
 @pytest.mark.parametrize("statement", ["update journal set actor = 'nobody'", "delete from journal"])
-async def test_nothing_changes_an_entry_or_takes_it_away(
+async def test_entries_cannot_be_changed_or_deleted(
     tenant: TenantClient, sql: psycopg.Connection, statement: str
 ) -> None:
     await tenant.create_endpoint()
@@ -218,7 +218,7 @@ async def test_nothing_changes_an_entry_or_takes_it_away(
         sql.execute(statement.encode())
 
 
-async def test_the_operator_s_key_is_known_by_name_alone(app: FastAPI, tenant: TenantClient) -> None:
+async def test_the_operators_key_appears_by_name_only(app: FastAPI, tenant: TenantClient) -> None:
     async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
         await operator.post("/v1/endpoints", json={"url": "https://shop.example/in"})
     newest, *_ = await audit(tenant.client)
@@ -249,7 +249,7 @@ async def served(app: FastAPI, settings: Settings, *, trusted_proxies: str) -> A
         pytest.param("127.0.0.0/8,::1", "203.0.113.7", id="a proxy is believed"),
     ],
 )
-async def test_a_caller_s_address_is_what_a_trusted_proxy_says(
+async def test_a_trusted_proxy_gives_the_callers_address(
     app: FastAPI, settings: Settings, tenant: TenantClient, trusted: str, told: str
 ) -> None:
     async with served(app, settings, trusted_proxies=trusted) as url, httpx.AsyncClient() as client:
@@ -267,6 +267,6 @@ async def test_a_caller_s_address_is_what_a_trusted_proxy_says(
     assert newest["address"] == told
 
 
-async def test_proxies_that_cannot_be_read_are_refused_by_name() -> None:
+async def test_invalid_trusted_proxies_are_refused_by_name() -> None:
     with pytest.raises(Misconfigured, match="WAYBILL_TRUSTED_PROXIES"):
         parse_settings({"trusted_proxies": "10.0.0.0/99"})

@@ -223,7 +223,7 @@ async def test_a_bad_batch_is_refused(tenant: TenantClient, body: object):
     check_problem(await tenant.client.post("/v1/events/batch", json=body), 422)
 
 
-async def test_a_batch_of_too_many_is_refused_whole(tenant: TenantClient):
+async def test_a_batch_with_too_many_events_is_refused(tenant: TenantClient):
     batch = {"events": [{"type": "a", "data": n} for n in range(1001)]}
     check_problem(await tenant.client.post("/v1/events/batch", json=batch), 413)
     assert (await tenant.client.get("/v1/events")).json()["items"] == []
@@ -244,7 +244,7 @@ async def test_a_large_event_in_a_batch_is_refused(tenant: TenantClient):
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/endpoints", "/v1/deliveries", "/nowhere"])
-async def test_a_body_without_a_declared_length_is_bounded_too(tenant: TenantClient, path: str):
+async def test_a_body_without_a_content_length_is_limited_too(tenant: TenantClient, path: str):
     taken = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -265,9 +265,7 @@ async def test_a_body_without_a_declared_length_is_bounded_too(tenant: TenantCli
     ["text/plain", "application/x-www-form-urlencoded", "application/xml", "multipart/form-data", ""],
 )
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/events/batch", "/v1/endpoints"])
-async def test_a_body_that_does_not_say_it_is_json_is_refused(
-    tenant: TenantClient, path: str, media_type: str
-):
+async def test_a_body_not_declared_as_json_is_refused(tenant: TenantClient, path: str, media_type: str):
     refused = await tenant.client.post(path, content=b"{}", headers={"Content-Type": media_type})
     check_problem(refused, 415)
 
@@ -275,7 +273,7 @@ async def test_a_body_that_does_not_say_it_is_json_is_refused(
 @pytest.mark.parametrize(
     "media_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"]
 )
-async def test_json_may_be_said_in_several_ways(tenant: TenantClient, media_type: str):
+async def test_several_json_media_types_are_accepted(tenant: TenantClient, media_type: str):
     sent = await tenant.client.post(
         "/v1/events", content=b'{"type":"a","data":1}', headers={"Content-Type": media_type}
     )
@@ -334,7 +332,7 @@ async def test_a_malformed_id_in_a_path_is_not_found(tenant: TenantClient, id_: 
 
 @pytest.mark.parametrize("noun", ["events/evt", "deliveries/dlv", "attempts/att", "endpoints/ep"])
 @pytest.mark.parametrize("suffix", ["0" * 26, "7" + "z" * 25], ids=["smallest", "largest"])
-async def test_the_ends_of_the_id_space_are_looked_up_like_any(tenant: TenantClient, noun: str, suffix: str):
+async def test_extreme_ids_are_looked_up_like_others(tenant: TenantClient, noun: str, suffix: str):
     check_problem(await tenant.client.get(f"/v1/{noun}_{suffix}"), 404)
     events = await tenant.client.get("/v1/deliveries", params={"event": f"evt_{suffix}"})
     assert events.json() == {"items": [], "next": None}

@@ -29,7 +29,7 @@ ADA, BOB = make_certificate_input("ada"), make_certificate_input("bob")
 KEY_LINE = ADA["private_key"].splitlines()[1]
 
 
-async def test_its_key_is_never_told_again(tenant: TenantClient, sql: psycopg.Connection) -> None:
+async def test_the_private_key_is_never_returned(tenant: TenantClient, sql: psycopg.Connection) -> None:
     made = await tenant.create_endpoint(client_certificate=ADA)
     shown = made["client_certificate"]
     assert "CN=ada" in shown["subject"]
@@ -44,7 +44,7 @@ async def test_its_key_is_never_told_again(tenant: TenantClient, sql: psycopg.Co
     assert KEY_LINE not in "".join(answer.text for answer in told) + str(kept.fetchone())
 
 
-async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: TenantClient) -> None:
+async def test_a_certificate_is_changed_audited_and_removed(tenant: TenantClient) -> None:
     path = f"/v1/endpoints/{(await tenant.create_endpoint())['id']}"
     came = [
         (await tenant.client.patch(path, json={"client_certificate": one})).json()["client_certificate"]
@@ -56,7 +56,7 @@ async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: TenantClie
     assert told[:2] == [{"was": came[1], "is": None}, {"was": came[0], "is": came[1]}]
 
 
-async def test_the_same_again_is_no_change(tenant: TenantClient) -> None:
+async def test_setting_the_same_certificate_changes_nothing(tenant: TenantClient) -> None:
     made = await tenant.create_endpoint(client_certificate=ADA)
     again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"client_certificate": ADA})
     assert again.json()["updated_at"] == made["updated_at"]
@@ -76,7 +76,9 @@ async def test_the_same_again_is_no_change(tenant: TenantClient) -> None:
         ADA | {"certificate": "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"},
     ],
 )
-async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: TenantClient, given: Any) -> None:
+async def test_an_invalid_certificate_is_refused_without_repeating_it(
+    tenant: TenantClient, given: Any
+) -> None:
     url = "https://shop.example/in"
     refused = await tenant.client.post("/v1/endpoints", json={"url": url, "client_certificate": given})
     assert refused.status_code == 422

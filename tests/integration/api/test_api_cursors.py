@@ -39,7 +39,7 @@ async def test_a_cursor_with_one_letter_changed_is_refused(busy: TenantClient, p
 
 
 @pytest.mark.parametrize("changed", ["{}=", "{}\n", " {}", "{}A", "{}%00"])
-async def test_a_cursor_with_something_added_is_refused(busy: TenantClient, changed: str):
+async def test_an_extended_cursor_is_refused(busy: TenantClient, changed: str):
     forged = changed.format(await _cursor(busy))
     assert (await busy.client.get("/v1/deliveries", params={"cursor": forged})).status_code == 422
 

@@ -74,7 +74,7 @@ async def owed(tenant: TenantClient) -> str:
     return str(delivery["id"])
 
 
-async def test_a_delivery_tells_where_it_stands(tenant: TenantClient, owed: str, sql: psycopg.Connection):
+async def test_a_delivery_shows_its_status(tenant: TenantClient, owed: str, sql: psycopg.Connection):
     async def status() -> str:
         return str((await tenant.client.get(f"/v1/deliveries/{owed}")).json()["status"])
 
@@ -117,7 +117,7 @@ async def test_deliveries_are_listed_by_endpoint_event_and_time(tenant: TenantCl
     assert len(await tenant.list_deliveries(until=soon)) == 3
 
 
-async def test_a_final_delivery_is_owed_again_from_the_start_of_its_schedule(
+async def test_a_replayed_final_delivery_restarts_its_schedule(
     tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
     finish(sql, owed)
@@ -134,7 +134,9 @@ async def test_a_final_delivery_is_owed_again_from_the_start_of_its_schedule(
     assert row == (0, 10, True, None)
 
 
-async def test_a_waiting_delivery_is_due_at_once(tenant: TenantClient, owed: str, sql: psycopg.Connection):
+async def test_a_replayed_waiting_delivery_is_due_at_once(
+    tenant: TenantClient, owed: str, sql: psycopg.Connection
+):
     id_ = parse_id(Prefix.DELIVERY, owed)
     sql.execute(
         "update schedule set due_at = now() + interval '1 day', step = 3 where delivery_id = %s", [id_]
@@ -151,7 +153,7 @@ async def test_a_delivery_in_flight_cannot_be_retried(
     assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay")).status_code == 409
 
 
-async def test_many_retries_at_once_owe_it_once(tenant: TenantClient, owed: str, sql: psycopg.Connection):
+async def test_concurrent_retries_send_it_once(tenant: TenantClient, owed: str, sql: psycopg.Connection):
     finish(sql, owed)
     answers = await asyncio.gather(*(tenant.client.post(f"/v1/deliveries/{owed}/replay") for _ in range(6)))
     assert {answer.status_code for answer in answers} == {200}
@@ -160,7 +162,7 @@ async def test_many_retries_at_once_owe_it_once(tenant: TenantClient, owed: str,
 
 
 @pytest.mark.parametrize("final", [True, False])
-async def test_nothing_is_retried_while_its_endpoint_takes_nothing(
+async def test_nothing_is_retried_while_its_endpoint_is_not_active(
     tenant: TenantClient, owed: str, sql: psycopg.Connection, *, final: bool
 ):
     if final:
@@ -201,7 +203,7 @@ async def test_replay_with_hold_waits_for_a_disabled_endpoint(
     assert (again.json()["status"], again.json()["held"]["by"]) == ("pending", f"{done}d")
 
 
-async def test_why_it_was_sent_again_is_kept(tenant: TenantClient, owed: str):
+async def test_the_reason_of_a_replay_is_stored(tenant: TenantClient, owed: str):
     asked = {"reason": "the receiver lost it"}
     assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay", json=asked)).status_code == 200
     found = (await tenant.client.get("/v1/audit", params={"what": "delivery.replayed"})).json()["items"]
@@ -219,7 +221,7 @@ async def test_why_it_was_sent_again_is_kept(tenant: TenantClient, owed: str):
         ({"on": 1}, "on"),
     ],
 )
-async def test_nonsense_in_a_replay_is_refused_with_its_field(
+async def test_an_invalid_replay_is_refused_with_its_field(
     tenant: TenantClient, owed: str, body: dict[str, object], field: str
 ):
     refused = await tenant.client.post(f"/v1/deliveries/{owed}/replay", json=body)
@@ -255,7 +257,7 @@ async def test_retry_or_resume_notifies_the_relay(
         assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
 
 
-async def test_an_attempt_is_shown_with_what_went_out_and_came_back(
+async def test_an_attempt_shows_its_request_and_response(
     tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
     made = attempt(sql, owed, body=b"busy \xc3\xa4")
@@ -272,7 +274,7 @@ async def test_an_attempt_is_shown_with_what_went_out_and_came_back(
 
 
 @pytest.mark.parametrize(("body", "shown"), [(b"\xff\x00", "/wA="), (b"", ""), (b"\0", "\0")])
-async def test_a_body_that_is_no_text_is_shown_in_base64(
+async def test_a_binary_body_is_shown_in_base64(
     tenant: TenantClient, owed: str, sql: psycopg.Connection, body: bytes, shown: str
 ):
     response = (await tenant.client.get(f"/v1/attempts/{attempt(sql, owed, body=body)}")).json()["response"]
@@ -280,7 +282,7 @@ async def test_a_body_that_is_no_text_is_shown_in_base64(
     assert response["body_encoding"] == ("base64" if body.startswith(b"\xff") else "text")
 
 
-async def test_an_attempt_without_an_answer_has_no_response(
+async def test_an_attempt_without_a_response_has_a_null_response(
     tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
     made = attempt(sql, owed, status=None)

@@ -48,7 +48,7 @@ async def test_auth_secrets_are_never_returned(
     assert SECRET not in "".join(answer.text for answer in told) + str(kept.fetchone())
 
 
-async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: TenantClient) -> None:
+async def test_authentication_is_changed_audited_and_removed(tenant: TenantClient) -> None:
     path = f"/v1/endpoints/{(await tenant.create_endpoint())['id']}"
     changed = [await tenant.client.patch(path, json={"auth": auth}) for auth in (BASIC, BEARER, None)]
     assert [answer.json()["auth"] for answer in changed] == [SHOWN["basic"], SHOWN["bearer"], None]
@@ -60,7 +60,7 @@ async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: TenantClie
     ]
 
 
-async def test_the_same_again_is_no_change(tenant: TenantClient) -> None:
+async def test_setting_the_same_authentication_changes_nothing(tenant: TenantClient) -> None:
     made = await tenant.create_endpoint(auth=BASIC)
     again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"auth": BASIC})
     assert again.json()["updated_at"] == made["updated_at"]
@@ -93,7 +93,9 @@ async def test_the_same_again_is_no_change(tenant: TenantClient) -> None:
         [],
     ],
 )
-async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: TenantClient, auth: Any) -> None:
+async def test_invalid_authentication_is_refused_without_repeating_it(
+    tenant: TenantClient, auth: Any
+) -> None:
     url = "https://shop.example/in"
     refused = await tenant.client.post("/v1/endpoints", json={"url": url, "auth": auth})
     assert refused.status_code == 422

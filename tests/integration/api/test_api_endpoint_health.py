@@ -144,7 +144,7 @@ async def test_unhealthy_endpoint_holds_due_deliveries(
 
 
 @pytest.mark.parametrize(("how", "state"), [("pause", "paused"), ("disable", "disabled")])
-async def test_a_state_that_holds_is_told_with_its_reason(tenant: TenantClient, how: str, state: str):
+async def test_a_hold_by_state_has_its_reason(tenant: TenantClient, how: str, state: str):
     made = await tenant.create_endpoint()
     await tenant.send_event()
     await move(tenant, made, how, reason="moving house")
@@ -152,9 +152,7 @@ async def test_a_state_that_holds_is_told_with_its_reason(tenant: TenantClient, 
     assert (shown["hold"], shown["held"], shown["state_reason"]) == (state, 1, "moving house")
 
 
-async def test_an_endpoint_that_only_fails_is_told_when_it_ends(
-    tenant: TenantClient, sql: psycopg.Connection
-):
+async def test_a_failing_endpoint_shows_when_it_is_disabled(tenant: TenantClient, sql: psycopg.Connection):
     made = await tenant.create_endpoint(disable_after_hours=48)
     set_health(
         sql,
@@ -173,7 +171,7 @@ async def test_an_endpoint_that_only_fails_is_told_when_it_ends(
     assert shown["last_succeeded_at"] == "2026-01-01T00:00:00.000Z"
 
 
-async def test_the_last_hour_is_told_in_numbers(tenant: TenantClient, sql: psycopg.Connection):
+async def test_the_last_hour_has_statistics(tenant: TenantClient, sql: psycopg.Connection):
     made, other = await tenant.create_endpoint(), await tenant.create_endpoint()
     attempts(sql, made, 75)
     attempts(sql, made, 25, "refused")
@@ -200,7 +198,7 @@ async def test_health_statistics_cover_only_the_newest_attempts(
     assert shown["latency_ms"] == {"p50": 5_000, "p95": 9_500, "p99": 9_900}
 
 
-async def test_attempts_without_a_time_are_counted_and_not_timed(
+async def test_attempts_without_a_duration_are_counted_without_latency(
     tenant: TenantClient, sql: psycopg.Connection
 ):
     made = await tenant.create_endpoint()
@@ -210,9 +208,7 @@ async def test_attempts_without_a_time_are_counted_and_not_timed(
     assert (shown["attempts"], shown["latency_ms"]["p50"]) == (2, None)
 
 
-async def test_an_endpoint_without_a_row_of_health_is_shown_as_fresh(
-    tenant: TenantClient, sql: psycopg.Connection
-):
+async def test_an_endpoint_without_a_health_row_is_fresh(tenant: TenantClient, sql: psycopg.Connection):
     made = await tenant.create_endpoint()
     sql.execute("delete from endpoint_health where endpoint_id = %s", [uuid_of(made)])
     assert (await health_of(tenant, made))["in_flight"] == {

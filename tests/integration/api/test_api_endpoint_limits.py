@@ -51,13 +51,13 @@ async def change(tenant: TenantClient, endpoint: dict[str, Any], **changes: obje
     return dict(changed.json())
 
 
-async def test_an_endpoint_has_no_limits_of_its_own_unless_it_says_so(tenant: TenantClient):
+async def test_an_endpoint_has_no_own_limits_by_default(tenant: TenantClient):
     shown = await tenant.create_endpoint()
     assert limits_in(shown) == NONE_OF_ITS_OWN
     assert shown["operational"] is False
 
 
-async def test_limits_are_read_as_they_were_made(tenant: TenantClient):
+async def test_limits_are_returned_as_created(tenant: TenantClient):
     made = await tenant.create_endpoint(**OWN)
     assert limits_in(made) == OWN
     read = await tenant.client.get(f"/v1/endpoints/{made['id']}")
@@ -74,7 +74,7 @@ async def test_limits_can_be_added_and_removed_later(tenant: TenantClient):
     assert reset["filter"] == ["order.*"]
 
 
-async def test_one_limit_is_changed_alone_and_a_breaker_as_a_whole(tenant: TenantClient):
+async def test_limits_change_separately_and_breaker_settings_as_a_whole(tenant: TenantClient):
     made = await tenant.create_endpoint(**OWN)
     changed = await change(
         tenant, made, in_flight_max=3, breaker={"failure_ratio": 1, "window_seconds": None}
@@ -82,7 +82,7 @@ async def test_one_limit_is_changed_alone_and_a_breaker_as_a_whole(tenant: Tenan
     assert limits_in(changed) == OWN | {"in_flight_max": 3, "breaker": {"failure_ratio": 1}}
 
 
-async def test_statuses_are_kept_once(tenant: TenantClient):
+async def test_duplicate_statuses_are_stored_once(tenant: TenantClient):
     assert (await tenant.create_endpoint(permanent_statuses=[404, 401, 404]))["permanent_statuses"] == [
         404,
         401,
@@ -170,26 +170,26 @@ async def test_a_bad_limit_changes_nothing(tenant: TenantClient, limit: dict[str
 
 
 @pytest.mark.parametrize("operational", [None, 1, "yes"])
-async def test_an_endpoint_is_operational_or_not(tenant: TenantClient, operational: object):
+async def test_operational_is_set_at_creation(tenant: TenantClient, operational: object):
     refused = await tenant.post("/v1/endpoints", {"url": URL, "operational": operational})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "operational"
 
 
-async def test_an_endpoint_stays_what_it_was_made_as(tenant: TenantClient):
+async def test_operational_cannot_be_changed(tenant: TenantClient):
     made = await tenant.create_endpoint(operational=True)
     refused = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"operational": False})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "operational"
 
 
-async def test_a_new_endpoint_begins_within_its_own_limit(tenant: TenantClient):
+async def test_a_new_endpoint_starts_within_its_own_limit(tenant: TenantClient):
     made = await tenant.create_endpoint(in_flight_max=4)
     shown = (await tenant.client.get(f"/v1/endpoints/{made['id']}/health")).json()
     assert shown["in_flight"] == {"now": 0, "limit": 4, "ramping": False, "most": 4}
 
 
-async def test_a_limit_that_was_lowered_holds_at_once(tenant: TenantClient):
+async def test_a_lowered_limit_applies_at_once(tenant: TenantClient):
     made = await tenant.create_endpoint()
     await change(tenant, made, in_flight_max=2)
     shown = (await tenant.client.get(f"/v1/endpoints/{made['id']}/health")).json()
@@ -218,7 +218,7 @@ async def test_changing_the_rate_limit_clears_the_old_wait(
     assert kept.fetchone() == (None,)
 
 
-async def test_the_relay_hears_of_new_limits(tenant: TenantClient, api_database_url: str):
+async def test_new_limits_notify_the_relay(tenant: TenantClient, api_database_url: str):
     made = await tenant.create_endpoint()
     with postgres.connect(api_database_url) as listener:
         listener.execute("listen waybill_due")
@@ -226,14 +226,14 @@ async def test_the_relay_hears_of_new_limits(tenant: TenantClient, api_database_
         assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
 
 
-async def test_the_journal_names_the_limits_that_were_changed(tenant: TenantClient, sql: psycopg.Connection):
+async def test_the_journal_names_the_changed_limits(tenant: TenantClient, sql: psycopg.Connection):
     made = await tenant.create_endpoint(in_flight_max=5)
     await change(tenant, made, in_flight_max=5, rate_limit=OWN["rate_limit"], breaker={"failure_ratio": 0.1})
     (_, (what, _, _, details)) = journal(sql, made)
     assert (what, details) == ("endpoint.changed", {"fields": ["breaker", "rate_limit"]})
 
 
-async def test_the_document_tells_of_every_limit(tenant: TenantClient):
+async def test_the_openapi_document_has_every_limit(tenant: TenantClient):
     document = (await tenant.client.get("/openapi.json")).json()
     asked = document["components"]["schemas"]["EndpointIn"]["properties"]
     assert set(NONE_OF_ITS_OWN) | {"operational"} <= asked.keys()

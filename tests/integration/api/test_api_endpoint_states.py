@@ -73,7 +73,7 @@ async def endpoint_in(tenant: TenantClient, state: str, **changed: object) -> di
         ("disabled", "enable", "active", "endpoint.enabled"),
     ],
 )
-async def test_a_move_is_on_record_with_its_reason_and_who_made_it(
+async def test_a_state_change_records_reason_and_actor(
     tenant: TenantClient, sql: psycopg.Connection, before: str, how: str, after: str, told: str
 ):
     made = await endpoint_in(tenant, before)
@@ -89,7 +89,7 @@ async def test_a_move_is_on_record_with_its_reason_and_who_made_it(
     ("state", "how"),
     [("active", "resume"), ("active", "enable"), ("paused", "pause"), ("disabled", "disable")],
 )
-async def test_what_is_so_already_changes_nothing(
+async def test_setting_the_same_state_changes_nothing(
     tenant: TenantClient, sql: psycopg.Connection, state: str, how: str
 ):
     made = await endpoint_in(tenant, state)
@@ -134,7 +134,7 @@ async def test_invalid_state_change_is_refused_with_a_hint(
 
 @pytest.mark.parametrize("how", MOVES)
 @pytest.mark.parametrize("raw", [b"", b"null", b"{}", b'{"reason": null}'])
-async def test_a_reason_may_be_left_out(tenant: TenantClient, how: str, raw: bytes):
+async def test_a_reason_is_optional(tenant: TenantClient, how: str, raw: bytes):
     before = {"resume": "paused", "enable": "disabled"}.get(how, "active")
     made = await endpoint_in(tenant, before)
     moved = await tenant.client.post(
@@ -161,7 +161,7 @@ async def test_a_reason_may_be_left_out(tenant: TenantClient, how: str, raw: byt
     ],
     ids=range(10),
 )
-async def test_a_move_with_nonsense_is_refused_by_name(
+async def test_an_invalid_state_change_names_the_field(
     tenant: TenantClient, how: str, body: object, field: str
 ):
     made = await tenant.create_endpoint()
@@ -173,7 +173,7 @@ async def test_a_move_with_nonsense_is_refused_by_name(
 
 
 @pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
-async def test_what_is_owed_survives_and_events_go_on_being_matched(
+async def test_pending_deliveries_stay_and_events_are_still_matched(
     tenant: TenantClient, sql: psycopg.Connection, hold: str, release: str
 ):
     made = await tenant.create_endpoint()
@@ -255,7 +255,9 @@ async def preview(tenant: TenantClient, endpoint: dict[str, Any]) -> dict[str, A
 
 
 @pytest.mark.parametrize(("hold", "way_on"), [("pause", "resume"), ("disable", "enable")])
-async def test_a_retry_tells_how_to_let_the_endpoint_go(tenant: TenantClient, hold: str, way_on: str):
+async def test_a_refused_retry_says_how_to_activate_the_endpoint(
+    tenant: TenantClient, hold: str, way_on: str
+):
     made = await tenant.create_endpoint()
     await tenant.send_event()
     (owed,) = await tenant.list_deliveries()
@@ -265,9 +267,7 @@ async def test_a_retry_tells_how_to_let_the_endpoint_go(tenant: TenantClient, ho
     assert f"/v1/endpoints/{made['id']}/{way_on}" in refused.json()["detail"]
 
 
-async def test_a_dry_run_tells_what_would_go_out_and_changes_nothing(
-    tenant: TenantClient, sql: psycopg.Connection
-):
+async def test_a_dry_run_previews_and_changes_nothing(tenant: TenantClient, sql: psycopg.Connection):
     made = await tenant.create_endpoint(in_flight_max=20)
     other = await tenant.create_endpoint()
     for _ in range(3):
@@ -306,13 +306,13 @@ async def test_in_flight_deliveries_do_not_count_as_held(tenant: TenantClient, s
     assert (await preview(tenant, made))["held"] == 1
 
 
-async def test_a_dry_run_of_an_empty_endpoint_tells_of_nothing(tenant: TenantClient):
+async def test_a_dry_run_without_deliveries_previews_nothing(tenant: TenantClient):
     made = await endpoint_in(tenant, "disabled")
     told = await preview(tenant, made)
     assert (told["held"], told["oldest"], told["newest"]) == (0, None, None)
 
 
-async def test_a_dry_run_on_an_active_endpoint_would_let_nothing_go(tenant: TenantClient):
+async def test_a_dry_run_on_an_active_endpoint_releases_nothing(tenant: TenantClient):
     made = await tenant.create_endpoint()
     await tenant.send_event()
     told = await preview(tenant, made)
@@ -325,7 +325,7 @@ async def told_to(tenant: TenantClient, endpoint: dict[str, Any]) -> list[str]:
     return [owed["event_type"] for owed in reversed(await tenant.list_deliveries(endpoint=endpoint["id"]))]
 
 
-async def test_the_tenant_is_told_that_an_endpoint_is_disabled_and_enabled(tenant: TenantClient):
+async def test_disabling_and_enabling_send_system_events(tenant: TenantClient):
     watcher = await tenant.create_endpoint(operational=True, filter=["endpoint.*"])
     other = await tenant.create_endpoint(filter=["*"])
     made = await tenant.create_endpoint()
@@ -359,14 +359,14 @@ async def test_changes_to_operational_endpoints_send_no_system_events(tenant: Te
     assert await told_to(tenant, watcher) == []
 
 
-async def test_nobody_hears_of_another_tenants_endpoints(tenant: TenantClient, other_tenant: TenantClient):
+async def test_system_events_stay_within_the_tenant(tenant: TenantClient, other_tenant: TenantClient):
     theirs = await other_tenant.create_endpoint(operational=True)
     made = await tenant.create_endpoint()
     await move(tenant, made, "disable")
     assert await told_to(other_tenant, theirs) == []
 
 
-async def test_an_operational_endpoint_gets_none_of_the_tenants_events(tenant: TenantClient):
+async def test_an_operational_endpoint_gets_no_events_of_tenants(tenant: TenantClient):
     watcher = await tenant.create_endpoint(operational=True)
     assert watcher["operational"] is True
     assert (await tenant.send_event("endpoint.disabled"))["deliveries"] == 0
@@ -374,9 +374,7 @@ async def test_an_operational_endpoint_gets_none_of_the_tenants_events(tenant: T
 
 
 # ------------------------------------------------------------------ the journal
-async def test_the_journal_tells_an_endpoints_life_and_no_secret(
-    tenant: TenantClient, sql: psycopg.Connection
-):
+async def test_the_journal_has_all_changes_and_no_secrets(tenant: TenantClient, sql: psycopg.Connection):
     made = await tenant.create_endpoint(filter=["order.*"], url="https://user.example/?token=s3same0pen")
     path = f"/v1/endpoints/{made['id']}"
     changes = {
@@ -418,7 +416,7 @@ async def test_the_journal_tells_an_endpoints_life_and_no_secret(
     ],
     ids=range(5),
 )
-async def test_unchanged_values_make_no_change(
+async def test_unchanged_values_change_nothing(
     tenant: TenantClient, sql: psycopg.Connection, change: dict[str, object]
 ):
     made = await tenant.create_endpoint(headers={"X-Token": "t"})
@@ -428,7 +426,7 @@ async def test_unchanged_values_make_no_change(
     assert [entry[0] for entry in journal(sql, made)] == ["endpoint.created"]
 
 
-async def test_a_new_endpoint_tells_who_made_it(tenant: TenantClient, operator: httpx.AsyncClient):
+async def test_a_new_endpoint_shows_its_creator(tenant: TenantClient, operator: httpx.AsyncClient):
     made = await tenant.create_endpoint()
     (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
     assert made["state_actor"] == key["id"]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 OWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-async def test_an_endpoint_is_read_as_it_was_made(tenant: TenantClient):
+async def test_an_endpoint_is_returned_as_created(tenant: TenantClient):
     made = await tenant.client.post(
         "/v1/endpoints",
         json={
@@ -50,7 +50,7 @@ async def test_an_endpoint_needs_only_a_url(tenant: TenantClient):
     assert shown["signature"] == "v1"
 
 
-async def test_an_ed25519_endpoint_tells_its_public_key_alone(tenant: TenantClient):
+async def test_an_ed25519_endpoint_shows_only_its_public_key(tenant: TenantClient):
     shown = await tenant.create_endpoint(signature="v1a")
     assert shown["secret"] is None
     assert shown["public_key"].startswith("whpk_")
@@ -73,7 +73,7 @@ async def test_secrets_and_header_values_are_unreadable_in_the_ledger(
             assert not [needle for needle in needles if needle in row]
 
 
-async def test_secrets_and_header_values_are_in_no_later_answer(tenant: TenantClient):
+async def test_secrets_and_header_values_are_returned_only_once(tenant: TenantClient):
     made = await tenant.create_endpoint(secret=OWN, headers={"X-Token": "0penSesame"})
     path = f"/v1/endpoints/{made['id']}"
     answers = [
@@ -94,12 +94,12 @@ async def test_secrets_and_header_values_are_in_no_later_answer(tenant: TenantCl
         assert "0penSesame" not in answer.text
 
 
-async def test_answers_with_secrets_are_not_cached(tenant: TenantClient):
+async def test_responses_with_secrets_are_not_cacheable(tenant: TenantClient):
     made = await tenant.client.post("/v1/endpoints", json={"url": "https://a.example"})
     assert made.headers["cache-control"] == "no-store"
 
 
-async def test_a_change_changes_what_it_names_and_nothing_else(tenant: TenantClient):
+async def test_a_change_affects_only_the_given_fields(tenant: TenantClient):
     made = await tenant.create_endpoint(description="before", schedule=[0, 1], headers={"A": "1", "B": "2"})
     path = f"/v1/endpoints/{made['id']}"
     changed = (
@@ -114,7 +114,7 @@ async def test_a_change_changes_what_it_names_and_nothing_else(tenant: TenantCli
     assert (await tenant.client.patch(path, json={})).status_code == 200
 
 
-async def test_changes_at_the_same_time_lose_nothing(tenant: TenantClient):
+async def test_concurrent_changes_lose_nothing(tenant: TenantClient):
     made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}"
     names = [f"X-{n}" for n in range(8)]
@@ -151,7 +151,7 @@ async def test_a_bad_change_changes_nothing(tenant: TenantClient, changes: dict[
     assert (await tenant.client.get(path)).json() == before
 
 
-async def test_a_changed_filter_holds_for_the_next_event(tenant: TenantClient):
+async def test_a_changed_filter_applies_to_the_next_event(tenant: TenantClient):
     made = await tenant.create_endpoint(filter=["order.*"])
     path = f"/v1/endpoints/{made['id']}"
     assert (await tenant.send_event("order.created"))["deliveries"] == 1
@@ -176,7 +176,7 @@ async def test_a_paused_endpoint_is_still_owed_its_events(tenant: TenantClient):
     assert resumed["state_reason"] is None
 
 
-async def test_who_paused_is_on_record(tenant: TenantClient, sql: psycopg.Connection):
+async def test_a_pause_records_its_actor(tenant: TenantClient, sql: psycopg.Connection):
     made = await tenant.create_endpoint(url="https://who.example/paused")
     await tenant.client.post(f"/v1/endpoints/{made['id']}/pause")
     row = sql.execute("select state_actor from endpoints where url = 'https://who.example/paused'").fetchone()
@@ -184,7 +184,7 @@ async def test_who_paused_is_on_record(tenant: TenantClient, sql: psycopg.Connec
     assert row[0].startswith("key_")
 
 
-async def test_every_change_moves_the_versions_on(tenant: TenantClient, sql: psycopg.Connection):
+async def test_every_change_increments_the_versions(tenant: TenantClient, sql: psycopg.Connection):
     made = await tenant.create_endpoint(url="https://versions.example/")
     path = f"/v1/endpoints/{made['id']}"
     query = """select e.version, t.endpoints_version from endpoints e join tenants t on t.id = e.tenant_id
@@ -211,7 +211,7 @@ async def test_every_change_moves_the_versions_on(tenant: TenantClient, sql: psy
         before = after
 
 
-async def test_a_deleted_endpoint_is_gone_from_every_path(tenant: TenantClient):
+async def test_a_deleted_endpoint_is_not_found_on_any_path(tenant: TenantClient):
     made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}"
     assert (await tenant.client.delete(path)).status_code == 204
@@ -230,7 +230,7 @@ async def test_a_deleted_endpoint_is_gone_from_every_path(tenant: TenantClient):
     assert (await tenant.client.get("/v1/endpoints")).json() == {"items": [], "next": None}
 
 
-async def test_a_test_event_goes_to_its_endpoint_alone_whatever_the_filter(tenant: TenantClient):
+async def test_a_test_event_ignores_the_filter_and_reaches_one_endpoint(tenant: TenantClient):
     await tenant.create_endpoint()
     chosen = await tenant.create_endpoint(filter=["nothing.else"])
     sent = await tenant.client.post(f"/v1/endpoints/{chosen['id']}/test")
@@ -240,7 +240,7 @@ async def test_a_test_event_goes_to_its_endpoint_alone_whatever_the_filter(tenan
     assert owed["endpoint_id"] == chosen["id"]
 
 
-async def test_endpoints_are_listed_newest_first_and_stay_put_while_some_are_added(tenant: TenantClient):
+async def test_endpoint_pages_are_stable_during_inserts(tenant: TenantClient):
     made = [(await tenant.create_endpoint())["id"] for _ in range(5)]
     first = (await tenant.client.get("/v1/endpoints", params={"limit": 2})).json()
     await tenant.create_endpoint()

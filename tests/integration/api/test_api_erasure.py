@@ -41,9 +41,7 @@ async def read(tenant: TenantClient, path: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def test_an_erased_event_tells_that_it_was_and_holds_nothing(
-    tenant: TenantClient, sql: psycopg.Connection
-) -> None:
+async def test_an_erased_event_is_marked_and_empty(tenant: TenantClient, sql: psycopg.Connection) -> None:
     event = await send_secret(tenant)
     row = "select body, body_sha256 from events where id = %s"
     ((before, hashed),) = sql.execute(row, [parse_id(Prefix.EVENT, event)]).fetchall()
@@ -59,7 +57,7 @@ async def test_an_erased_event_tells_that_it_was_and_holds_nothing(
     assert hashlib.sha256(before).digest() == hashed
 
 
-async def test_the_audit_tells_of_it_once_and_asking_again_changes_nothing(tenant: TenantClient) -> None:
+async def test_erasure_is_audited_once_and_idempotent(tenant: TenantClient) -> None:
     event = await send_secret(tenant)
     first = await erase(tenant, event, reason="the customer asked")
     again = await erase(tenant, event, reason="once more")
@@ -71,7 +69,7 @@ async def test_the_audit_tells_of_it_once_and_asking_again_changes_nothing(tenan
     assert SECRET not in str(entry)
 
 
-async def test_what_is_erased_is_found_by_its_payload_no_more(tenant: TenantClient) -> None:
+async def test_an_erased_event_is_not_found_by_its_payload(tenant: TenantClient) -> None:
     event = await send_secret(tenant, endpoints=1)
     searched = {"payload": f"$.card={SECRET}"}
     assert len(await tenant.list_deliveries(**searched)) == 1
@@ -79,7 +77,7 @@ async def test_what_is_erased_is_found_by_its_payload_no_more(tenant: TenantClie
     assert await tenant.list_deliveries(**searched) == []
 
 
-async def test_what_is_still_owed_is_not_erased_unless_it_is_to_be_cancelled(tenant: TenantClient) -> None:
+async def test_pending_deliveries_prevent_erasure_unless_cancelled(tenant: TenantClient) -> None:
     event = await send_secret(tenant, endpoints=2)
     refused = await erase(tenant, event)
     assert refused.status_code == 409
@@ -96,7 +94,7 @@ async def test_what_is_still_owed_is_not_erased_unless_it_is_to_be_cancelled(ten
     )
 
 
-async def test_what_was_delivered_stays_as_it_is(tenant: TenantClient, sql: psycopg.Connection) -> None:
+async def test_finished_deliveries_stay_unchanged(tenant: TenantClient, sql: psycopg.Connection) -> None:
     event = await send_secret(tenant, endpoints=1)
     (owed,) = await tenant.list_deliveries()
     finish(sql, owed["id"], "succeeded")
@@ -144,7 +142,7 @@ async def test_concurrent_erasures_write_one_audit_entry(tenant: TenantClient) -
     assert len(await audit(tenant.client, what="event.*")) == 1
 
 
-async def test_what_was_erased_cannot_be_replayed(tenant: TenantClient, sql: psycopg.Connection) -> None:
+async def test_erased_events_cannot_be_replayed(tenant: TenantClient, sql: psycopg.Connection) -> None:
     event = await send_secret(tenant, endpoints=1)
     (owed,) = await tenant.list_deliveries()
     finish(sql, owed["id"])
@@ -154,9 +152,7 @@ async def test_what_was_erased_cannot_be_replayed(tenant: TenantClient, sql: psy
     assert "no longer stored" in replayed.json()["detail"]
 
 
-async def test_an_erased_response_tells_that_it_was_and_holds_nothing(
-    tenant: TenantClient, sql: psycopg.Connection
-) -> None:
+async def test_an_erased_response_is_marked_and_empty(tenant: TenantClient, sql: psycopg.Connection) -> None:
     event = await send_secret(tenant, endpoints=1)
     (owed,) = await tenant.list_deliveries()
     tried = attempt(sql, owed["id"], body=SECRET.encode())
@@ -180,7 +176,7 @@ async def test_an_erased_response_tells_that_it_was_and_holds_nothing(
     assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None
 
 
-async def test_an_attempt_without_an_answer_can_be_erased_too(
+async def test_an_attempt_without_a_response_can_be_erased_too(
     tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     await send_secret(tenant, endpoints=1)
@@ -191,7 +187,7 @@ async def test_an_attempt_without_an_answer_can_be_erased_too(
     assert (told["response"], told["erased_at"] is None) == (None, False)
 
 
-async def test_nobody_erases_what_is_another_tenants(
+async def test_other_tenants_content_cannot_be_erased(
     tenant: TenantClient, other_tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     event = await send_secret(tenant, endpoints=1)
@@ -214,7 +210,7 @@ async def test_nobody_erases_what_is_another_tenants(
         ({"nonsense": "1"}, "nonsense"),
     ],
 )
-async def test_nonsense_is_refused_by_name_and_nothing_is_erased(
+async def test_invalid_erasure_requests_erase_nothing(
     tenant: TenantClient, asked: dict[str, str], field: str
 ) -> None:
     event = await send_secret(tenant)

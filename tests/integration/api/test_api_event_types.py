@@ -61,7 +61,7 @@ def faults(answer: httpx.Response) -> list[str]:
 
 
 # ---- declared and read
-async def test_a_declared_type_is_read_with_every_key(
+async def test_a_declared_type_is_readable_with_every_key(
     operator: httpx.AsyncClient, tenant: TenantClient, name: str
 ) -> None:
     made = await operator.put(
@@ -82,7 +82,7 @@ async def test_a_declared_type_is_read_with_every_key(
     assert names == sorted(names)
 
 
-async def test_nobody_but_the_operator_writes(tenant: TenantClient, name: str) -> None:
+async def test_only_the_operator_can_write(tenant: TenantClient, name: str) -> None:
     for method in ("PUT", "PATCH", "DELETE"):
         body: Any = None if method == "DELETE" else {}
         refused = await tenant.client.request(method, path(name), json=body)
@@ -91,9 +91,7 @@ async def test_nobody_but_the_operator_writes(tenant: TenantClient, name: str) -
     assert (await tenant.client.get(path(name))).status_code == 404
 
 
-async def test_another_schema_or_another_example_is_a_new_version_and_the_old_one_stays(
-    operator: httpx.AsyncClient, name: str
-) -> None:
+async def test_a_changed_schema_or_example_creates_a_version(operator: httpx.AsyncClient, name: str) -> None:
     first = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], validation="reject")
     same = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
     assert (same["version"], same["validation"]) == (1, "reject")
@@ -107,7 +105,7 @@ async def test_another_schema_or_another_example_is_a_new_version_and_the_old_on
     assert (await operator.get(path(name), params={"version": 4})).status_code == 404
 
 
-async def test_what_is_so_already_is_not_noted_again(operator: httpx.AsyncClient, name: str) -> None:
+async def test_declaring_the_same_type_changes_nothing(operator: httpx.AsyncClient, name: str) -> None:
     first = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
     again = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
     assert again == first
@@ -123,7 +121,7 @@ async def test_stored_examples_are_exactly_as_written(operator: httpx.AsyncClien
     assert (await declare(operator, name, schema=False))["schema"] is False
 
 
-async def test_a_type_is_deprecated_and_is_not_any_more(operator: httpx.AsyncClient, name: str) -> None:
+async def test_a_deprecation_can_be_withdrawn(operator: httpx.AsyncClient, name: str) -> None:
     await declare(operator, name, schema=ORDER)
     until = "2031-06-30T00:00:00Z"
     deprecated = {"until": until, "replaced_by": "order.placed"}
@@ -137,7 +135,7 @@ async def test_a_type_is_deprecated_and_is_not_any_more(operator: httpx.AsyncCli
     assert (again["deprecated"], again["description"]) == (None, "Back.")
 
 
-async def test_an_archived_type_is_gone_from_lists_and_comes_back_with_its_versions(
+async def test_an_archived_type_can_be_restored_with_its_versions(
     operator: httpx.AsyncClient, tenant: TenantClient, name: str
 ) -> None:
     await declare(operator, name, schema=ORDER, validation="reject")
@@ -157,7 +155,7 @@ async def test_an_archived_type_is_gone_from_lists_and_comes_back_with_its_versi
     assert (back.json()["version"], back.json()["archived_at"]) == (2, None)
 
 
-async def test_what_was_done_is_in_the_operator_s_audit_alone(
+async def test_changes_are_in_the_operators_audit_only(
     operator: httpx.AsyncClient, tenant: TenantClient, name: str
 ) -> None:
     await operator.put(path(name), json={"schema": ORDER}, params={"reason": "first"})
@@ -199,7 +197,7 @@ async def test_what_was_done_is_in_the_operator_s_audit_alone(
         ({"owner": "me"}, "owner"),
     ],
 )
-async def test_what_cannot_be_kept_is_refused_by_its_place_and_leaves_nothing(
+async def test_an_invalid_declaration_is_refused_with_its_location(
     operator: httpx.AsyncClient, name: str, said: dict[str, Any], field: str
 ) -> None:
     assert faults(await operator.put(path(name), json=said))[0] == field
@@ -216,7 +214,7 @@ async def test_what_cannot_be_kept_is_refused_by_its_place_and_leaves_nothing(
         ({"schema": {}}, "schema"),
     ],
 )
-async def test_a_change_that_cannot_be_is_refused_by_its_field(
+async def test_an_invalid_change_is_refused_with_its_field(
     operator: httpx.AsyncClient, name: str, changes: dict[str, Any], field: str
 ) -> None:
     await declare(operator, name)
@@ -225,11 +223,11 @@ async def test_a_change_that_cannot_be_is_refused_by_its_field(
 
 
 @pytest.mark.parametrize("engines", ["waybill.test", "endpoint.disabled", "delivery.failed"])
-async def test_the_engine_s_own_types_are_not_declared(operator: httpx.AsyncClient, engines: str) -> None:
+async def test_system_event_types_cannot_be_declared(operator: httpx.AsyncClient, engines: str) -> None:
     assert faults(await operator.put(path(engines), json={})) == ["name"]
 
 
-async def test_what_is_no_name_is_no_type(operator: httpx.AsyncClient) -> None:
+async def test_an_invalid_name_is_not_found(operator: httpx.AsyncClient) -> None:
     assert (await operator.get(path("order..created"))).status_code == 404
 
 
@@ -255,7 +253,7 @@ async def test_schema_violation_is_refused_with_its_location(tenant: TenantClien
     assert right.status_code == 202
 
 
-async def test_one_wrong_event_refuses_its_batch_and_is_named(tenant: TenantClient, held: str) -> None:
+async def test_one_invalid_event_refuses_the_batch(tenant: TenantClient, held: str) -> None:
     events = [
         {"type": held, "data": EXAMPLE},
         {"type": "something.else", "data": {}},
@@ -281,7 +279,7 @@ async def test_repeated_idempotency_key_is_accepted_after_schema_becomes_stricte
     assert (await post("order-2", EXAMPLE)).status_code == 422
 
 
-async def test_a_change_is_in_force_at_once_in_the_process_that_made_it(
+async def test_a_change_applies_at_once_in_its_own_process(
     operator: httpx.AsyncClient, tenant: TenantClient, held: str
 ) -> None:
     wrong = {"type": held, "data": {"order": "1"}}
@@ -302,7 +300,7 @@ async def test_schema_without_validation_refuses_nothing(
 
 
 # ---- tried out
-async def test_a_test_event_is_the_catalogue_s_example_and_goes_to_one_endpoint(
+async def test_a_test_event_uses_the_catalogues_example(
     tenant: TenantClient, held: str, sql: psycopg.Connection
 ) -> None:
     endpoint, _other = await tenant.create_endpoint(filter=["none.of.it"]), await tenant.create_endpoint()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 JSON = {"Content-Type": "application/json"}
 
 
-async def test_an_event_is_shown_byte_for_byte_as_receivers_get_it(tenant: TenantClient):
+async def test_an_events_body_is_the_delivered_bytes(tenant: TenantClient):
     data = b'{ "big":123456789012345678901234567890, "e":1.50e+3,"e":"twice", "u":"\\u00e4 \xc3\xa4" }'
     sent = await tenant.client.post(
         "/v1/events", content=b'{"type":"order.created","data":' + data + b"}", headers=JSON
@@ -28,7 +28,7 @@ async def test_an_event_is_shown_byte_for_byte_as_receivers_get_it(tenant: Tenan
     assert shown.json()["body"]["timestamp"] == sent.json()["created_at"]
 
 
-async def test_the_same_idempotency_key_answers_the_same_event(tenant: TenantClient):
+async def test_a_repeated_idempotency_key_returns_the_same_event(tenant: TenantClient):
     body = {"type": "order.created", "data": {"n": 1}}
     headers = {"Idempotency-Key": "order-1042"}
     first = await tenant.client.post("/v1/events", json=body, headers=headers)
@@ -49,7 +49,7 @@ async def test_the_same_idempotency_key_with_another_body_is_a_conflict(tenant: 
     assert len((await tenant.client.get("/v1/events")).json()["items"]) == 1
 
 
-async def test_concurrent_doubles_are_one_event(tenant: TenantClient):
+async def test_concurrent_duplicates_are_one_event(tenant: TenantClient):
     body = {"type": "order.created", "data": {"n": 1}}
     headers = {"Idempotency-Key": "at once"[:2]}
     answers = await asyncio.gather(
@@ -60,13 +60,15 @@ async def test_concurrent_doubles_are_one_event(tenant: TenantClient):
     assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
 
 
-async def test_an_idempotency_key_is_the_tenants_own(tenant: TenantClient, other_tenant: TenantClient):
+async def test_idempotency_keys_are_separate_for_each_tenant(
+    tenant: TenantClient, other_tenant: TenantClient
+):
     mine = await tenant.send_event(**{"Idempotency-Key": "same"})
     theirs = await other_tenant.send_event(**{"Idempotency-Key": "same"})
     assert mine["id"] != theirs["id"]
 
 
-async def test_a_batch_answers_each_event_in_its_order(tenant: TenantClient):
+async def test_batch_results_are_in_order(tenant: TenantClient):
     await tenant.create_endpoint(filter=["b.*"])
     batch = {"events": [{"type": type_, "data": None} for type_ in ("a.x", "b.x", "b.y")]}
     headers = {"Idempotency-Key": "batch"}
@@ -90,7 +92,7 @@ async def test_events_are_listed_by_type_and_by_time(tenant: TenantClient):
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/deliveries"])
-async def test_pages_hold_every_row_once_while_rows_are_added(tenant: TenantClient, path: str):
+async def test_pages_have_every_row_once_during_inserts(tenant: TenantClient, path: str):
     await tenant.create_endpoint()
     batch = {"events": [{"type": "a", "data": n} for n in range(25)]}
     await tenant.client.post("/v1/events/batch", json=batch)

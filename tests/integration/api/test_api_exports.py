@@ -36,7 +36,7 @@ async def exported(client: httpx.AsyncClient, what: str = "deliveries", **query:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-async def test_an_export_has_all_that_the_list_has_the_oldest_first(tenant: TenantClient) -> None:
+async def test_an_export_has_all_listed_rows_oldest_first(tenant: TenantClient) -> None:
     await tenant.create_endpoint()
     for _ in range(3):
         await tenant.send_event()
@@ -46,7 +46,7 @@ async def test_an_export_has_all_that_the_list_has_the_oldest_first(tenant: Tena
     assert {name: found[-1][name] for name in found[-1]} == {name: listed[0][name] for name in found[-1]}
 
 
-async def test_csv_is_a_file_to_keep(tenant: TenantClient) -> None:
+async def test_csv_is_an_attachment(tenant: TenantClient) -> None:
     await tenant.create_endpoint()
     await tenant.send_event()
     answer = await tenant.client.get("/v1/exports/deliveries", params={"format": "csv", "since": LONG_AGO})
@@ -56,7 +56,7 @@ async def test_csv_is_a_file_to_keep(tenant: TenantClient) -> None:
     assert (row["status"], row["event_type"]) == ("pending", "order.created")
 
 
-async def test_filters_are_those_of_the_search(tenant: TenantClient) -> None:
+async def test_exports_take_the_filters_of_the_search(tenant: TenantClient) -> None:
     await tenant.create_endpoint()
     await tenant.send_event("order.created")
     await tenant.send_event("user.left")
@@ -86,7 +86,7 @@ async def test_unfiltered_export_needs_confirmation_and_the_operator_key(
         assert (await operator.get(path, params={"all": "true"})).status_code == 200
 
 
-async def test_a_tenant_sees_its_own_and_the_operator_everybodys(
+async def test_a_tenant_exports_its_own_rows_and_the_operator_all(
     tenant: TenantClient, other_tenant: TenantClient, operator: httpx.AsyncClient
 ) -> None:
     for owner in (tenant, other_tenant):
@@ -97,7 +97,7 @@ async def test_a_tenant_sees_its_own_and_the_operator_everybodys(
     assert everybodys >= {tenant.id, other_tenant.id}
 
 
-async def test_an_export_that_cannot_go_on_breaks_off_without_its_end(
+async def test_a_failed_export_ends_without_a_proper_end(
     tenant: TenantClient, services: Services, api_database_url: str, sql: psycopg.Connection
 ) -> None:
     await tenant.create_endpoint()

@@ -33,7 +33,7 @@ async def test_standard_format_is_the_default(
 
 @pytest.mark.parametrize("payload", ["full", "thin"])
 @pytest.mark.parametrize("wanted", FORMATS)
-async def test_each_format_goes_with_each_payload(tenant: TenantClient, wanted: str, payload: str) -> None:
+async def test_formats_and_payloads_combine_freely(tenant: TenantClient, wanted: str, payload: str) -> None:
     made = await tenant.create_endpoint(format=wanted, payload=payload)
     read = await tenant.client.get(f"/v1/endpoints/{made['id']}")
     assert chosen(made) == chosen(read.json()) == (wanted, payload)
@@ -54,7 +54,7 @@ async def test_changing_format_or_payload_keeps_the_other_and_is_audited(tenant:
     assert details[1] == {"fields": ["format"], "format": {"was": "standard", "is": "cloudevents_binary"}}
 
 
-async def test_the_same_again_is_no_change(tenant: TenantClient) -> None:
+async def test_setting_the_same_format_changes_nothing(tenant: TenantClient) -> None:
     made = await tenant.create_endpoint(format="cloudevents_binary")
     again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"format": "cloudevents_binary"})
     assert again.json()["updated_at"] == made["updated_at"]
@@ -64,7 +64,9 @@ async def test_the_same_again_is_no_change(tenant: TenantClient) -> None:
     "value", ["", "CloudEvents", "cloudevents", "Standard", "thin", 1, None, ["standard"], {}]
 )
 @pytest.mark.parametrize("field", ["format", "payload"])
-async def test_nonsense_is_refused_with_its_field(tenant: TenantClient, field: str, value: Any) -> None:
+async def test_an_invalid_format_is_refused_with_its_field(
+    tenant: TenantClient, field: str, value: Any
+) -> None:
     if (field, value) == ("payload", "thin"):
         return
     made = await tenant.create_endpoint()
@@ -74,13 +76,13 @@ async def test_nonsense_is_refused_with_its_field(tenant: TenantClient, field: s
 
 
 @pytest.mark.parametrize("name", ["ce-id", "Ce-Source", "CE_TYPE", "ce-anything"])
-async def test_attributes_of_cloudevents_are_no_custom_headers(tenant: TenantClient, name: str) -> None:
+async def test_cloudevents_attributes_cannot_be_custom_headers(tenant: TenantClient, name: str) -> None:
     refused = await tenant.post("/v1/endpoints", {"url": URL, "headers": {name: "x"}})
     check_problem(refused, 422, f"headers.{name}")
     assert "attributes of CloudEvents" in refused.text
 
 
-async def test_an_attempt_says_why_what_was_sent_is_not_shown(
+async def test_an_attempt_says_why_its_body_is_not_shown(
     tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     await tenant.create_endpoint()

@@ -69,12 +69,12 @@ async def owed(tenant: TenantClient, sql: psycopg.Connection) -> Owed:
     return Owed(tenant, delivery["id"], endpoint, sql)
 
 
-async def test_a_delivery_that_may_go_out_is_not_held(owed: Owed):
+async def test_a_sendable_delivery_is_not_held(owed: Owed):
     assert await owed.held() is None
 
 
 @pytest.mark.parametrize("by", Hold)
-async def test_a_due_delivery_tells_what_of_its_endpoint_holds_it(owed: Owed, by: Hold):
+async def test_a_due_delivery_shows_its_hold(owed: Owed, by: Hold):
     owed.hold(by)
     held = await owed.held()
     assert held["by"] == by
@@ -83,7 +83,7 @@ async def test_a_due_delivery_tells_what_of_its_endpoint_holds_it(owed: Owed, by
     assert (held["since"] is not None) == (by in BEGAN)
 
 
-async def test_what_is_not_due_is_not_held(owed: Owed):
+async def test_a_delivery_before_its_due_time_is_not_held(owed: Owed):
     owed.hold(Hold.PAUSED)
     owed.sql.execute(
         "update schedule set due_at = now() + interval '1 hour' where delivery_id = %s",
@@ -92,7 +92,7 @@ async def test_what_is_not_due_is_not_held(owed: Owed):
     assert await owed.held() is None
 
 
-async def test_what_is_in_flight_or_over_is_not_held(owed: Owed):
+async def test_in_flight_and_final_deliveries_are_not_held(owed: Owed):
     owed.hold(Hold.PAUSED)
     claim(owed.sql, owed.id)
     assert await owed.held() is None
@@ -100,13 +100,13 @@ async def test_what_is_in_flight_or_over_is_not_held(owed: Owed):
     assert await owed.held() is None
 
 
-async def test_nothing_is_held_by_a_deleted_endpoint(owed: Owed):
+async def test_a_deleted_endpoint_holds_nothing(owed: Owed):
     owed.hold(Hold.PAUSED)
     await owed.tenant.client.delete(f"/v1/endpoints/{owed.endpoint['id']}")
     assert await owed.held() is None
 
 
-async def test_a_hold_by_a_person_is_told_with_what_they_said(owed: Owed):
+async def test_a_hold_by_a_user_has_their_reason(owed: Owed):
     before = datetime.now(UTC)
     path = f"/v1/endpoints/{owed.endpoint['id']}/pause"
     assert (await owed.tenant.client.post(path, json={"reason": "moving house"})).status_code == 200
@@ -115,7 +115,7 @@ async def test_a_hold_by_a_person_is_told_with_what_they_said(owed: Owed):
     assert datetime.fromisoformat(held["since"]) >= before.replace(microsecond=0)
 
 
-async def test_a_list_looks_at_all_its_endpoints_at_once(tenant: TenantClient, owed: Owed):
+async def test_a_list_loads_all_endpoints_in_one_query(tenant: TenantClient, owed: Owed):
     others = [await tenant.create_endpoint() for _ in range(3)]
     await tenant.send_event()
     held_by = {owed.endpoint["id"]: Hold.PAUSED, others[0]["id"]: Hold.RETRY_AFTER}

@@ -57,7 +57,7 @@ async def refuse(services: Services, operator: httpx.AsyncClient, one: InboundMe
 
 
 # ---- what is accepted
-async def test_a_message_is_an_event_with_the_data_as_they_came(services: Services, tenant: TenantClient):
+async def test_a_message_becomes_an_event_with_the_same_bytes(services: Services, tenant: TenantClient):
     await tenant.create_endpoint()
     one = message(tenant.key, body=b'{"type": "order.created", "data": {"total": 1.50}}')
     assert await services.amqp_intake.handle_message(one)
@@ -67,7 +67,7 @@ async def test_a_message_is_an_event_with_the_data_as_they_came(services: Servic
     assert b'"data":{"total": 1.50}' in read.content
 
 
-async def test_a_message_has_channels_as_a_request_does(services: Services, tenant: TenantClient):
+async def test_a_message_may_have_channels(services: Services, tenant: TenantClient):
     endpoint = await tenant.create_endpoint(channels=["eu"])
     for channels in (b'["eu"]', b'["us"]'):
         body = b'{"type": "order.created", "data": 1, "channels": %b}' % channels
@@ -78,7 +78,7 @@ async def test_a_message_has_channels_as_a_request_does(services: Services, tena
     assert not await services.amqp_intake.handle_message(wrong)
 
 
-async def test_a_message_that_comes_again_is_the_same_event_here_and_over_http(
+async def test_a_repeated_message_is_the_same_event_over_amqp_and_http(
     services: Services, tenant: TenantClient
 ):
     one = message(tenant.key)
@@ -93,7 +93,7 @@ async def test_a_message_that_comes_again_is_the_same_event_here_and_over_http(
     assert [event["id"] for event in await events(tenant)] == [again.json()["id"]]
 
 
-async def test_messages_that_come_together_share_commits(
+async def test_concurrent_messages_share_commits(
     api_database_url: str, settings: Settings, tenant: TenantClient
 ):
     with count_database_traffic(api_database_url) as counted:
@@ -133,7 +133,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("changed", "why"), FAULTS.values(), ids=FAULTS)
-async def test_what_cannot_be_accepted_is_set_aside_with_the_reason(
+async def test_an_unacceptable_message_is_dead_lettered_with_the_reason(
     services: Services,
     operator: httpx.AsyncClient,
     tenant: TenantClient,
@@ -150,7 +150,7 @@ async def test_what_cannot_be_accepted_is_set_aside_with_the_reason(
     assert await events(tenant) == []
 
 
-async def test_a_key_that_may_not_publish_or_has_ended_accepts_nothing(
+async def test_a_key_without_publish_scope_or_expired_accepts_nothing(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     keys = f"/v1/tenants/{tenant.id}/keys"
@@ -165,7 +165,7 @@ async def test_a_key_that_may_not_publish_or_has_ended_accepts_nothing(
     assert "holds no API key that is known" in shown["reason"]
 
 
-async def test_the_same_message_is_one_row_however_often_it_comes(
+async def test_a_redelivered_message_is_one_dead_letter(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     one = message(tenant.key, body=b"?", message_id=secrets.token_hex(8))
@@ -204,7 +204,7 @@ async def test_unexpected_storage_error_keeps_only_the_message_body(
     assert "unexpected error" in shown["reason"]
 
 
-async def test_a_body_that_was_cut_on_arrival_is_the_same_message(
+async def test_a_truncated_body_is_the_same_message(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     whole = message(tenant.key, "x" * 2_000_000)
@@ -219,7 +219,7 @@ async def test_a_body_that_was_cut_on_arrival_is_the_same_message(
     assert small.truncate_body(262_144) is small
 
 
-async def test_without_a_ledger_nothing_is_decided(settings: Settings, tenant: TenantClient):
+async def test_without_a_database_nothing_is_acknowledged(settings: Settings, tenant: TenantClient):
     wired = Services(settings, Ledger("postgresql://waybill@127.0.0.1:9/nowhere"))
     for one in (message(tenant.key), message(None)):
         with pytest.raises(Unavailable):
@@ -228,7 +228,7 @@ async def test_without_a_ledger_nothing_is_decided(settings: Settings, tenant: T
 
 
 # ---- what the operator does
-async def test_a_message_is_accepted_once_its_fault_is_mended_and_once_only(
+async def test_a_corrected_message_is_accepted_once(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     one = message(None, message_id="m-1")
@@ -253,7 +253,7 @@ async def test_a_message_is_accepted_once_its_fault_is_mended_and_once_only(
     assert audited[0]["details"]["event_id"] == event["id"]
 
 
-async def test_one_without_a_message_id_is_one_event_however_often_it_is_tried(
+async def test_a_message_without_an_id_is_one_event_after_retries(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient, sql: psycopg.Connection
 ):
     shown = await refuse(services, operator, message(tenant.key, message_id=None))
@@ -265,7 +265,7 @@ async def test_one_without_a_message_id_is_one_event_however_often_it_is_tried(
     assert len(await events(tenant)) == 1
 
 
-async def test_what_is_still_refused_stays_and_says_why(
+async def test_a_message_refused_again_stays_with_its_reason(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient, other_tenant: TenantClient
 ):
     shown = await refuse(services, operator, message(tenant.key, body=b"?"))
@@ -284,7 +284,7 @@ async def test_what_is_still_refused_stays_and_says_why(
     assert answer.status_code == 404
 
 
-async def test_a_conflict_is_settled_under_another_key(
+async def test_a_conflict_is_resolved_with_another_key(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     one = message(tenant.key)
@@ -321,7 +321,7 @@ async def test_discarded_dead_letter_is_deleted_and_audited(
     assert entry["sentence"].startswith(f"The message {shown['id']} was discarded by operator")
 
 
-async def test_a_list_is_read_page_by_page(
+async def test_dead_letters_are_listed_page_by_page(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     made = [(await refuse(services, operator, message(tenant.key, body=b"%d?" % n)))["id"] for n in range(3)]

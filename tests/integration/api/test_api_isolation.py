@@ -182,7 +182,7 @@ def rows_of(sql: psycopg.Connection, things: dict[str, str], *, besides: str) ->
     return sorted(found)
 
 
-async def test_every_place_that_takes_an_id_is_tried(app: FastAPI):
+async def test_every_id_parameter_is_covered(app: FastAPI):
     document = app.openapi()
     named = {name for path in document["paths"] for name in path.split("/") if name.startswith("{")}
     # A type's name is no id: the catalogue is the same for everybody.
@@ -190,7 +190,7 @@ async def test_every_place_that_takes_an_id_is_tried(app: FastAPI):
     assert find_fields_with_ids(document) == COVERED_FIELDS
 
 
-async def test_an_idempotency_key_of_another_tenant_is_free(tenant: TenantClient, other_tenant: TenantClient):
+async def test_another_tenants_idempotency_key_can_be_used(tenant: TenantClient, other_tenant: TenantClient):
     await tenant.send_event("order.created", **{"Idempotency-Key": "the-same"})
     theirs = await other_tenant.client.post(
         "/v1/events", json={"type": "order.paid", "data": 1}, headers={"Idempotency-Key": "the-same"}
@@ -198,7 +198,7 @@ async def test_an_idempotency_key_of_another_tenant_is_free(tenant: TenantClient
     assert (theirs.status_code, theirs.json()["type"]) == (202, "order.paid")
 
 
-async def test_a_cursor_of_another_tenant_is_no_cursor(tenant: TenantClient, other_tenant: TenantClient):
+async def test_another_tenants_cursor_is_refused(tenant: TenantClient, other_tenant: TenantClient):
     await tenant.send_event()
     await tenant.send_event()
     cursor = (await tenant.client.get("/v1/events?limit=1")).json()["next"]
@@ -208,7 +208,7 @@ async def test_a_cursor_of_another_tenant_is_no_cursor(tenant: TenantClient, oth
     assert theirs.status_code == 422
 
 
-async def test_lists_hold_only_the_tenants_own(
+async def test_lists_have_only_the_tenants_own_rows(
     tenant: TenantClient, other_tenant: TenantClient, things: dict[str, str]
 ):
     await other_tenant.create_endpoint()
@@ -222,14 +222,14 @@ async def test_lists_hold_only_the_tenants_own(
         assert len(await tenant.list_deliveries(**{name: value})) == 1
 
 
-async def test_an_event_reaches_its_own_tenants_endpoints_alone(
+async def test_an_event_reaches_only_endpoints_of_its_tenant(
     tenant: TenantClient, other_tenant: TenantClient
 ):
     await tenant.create_endpoint()
     assert (await other_tenant.send_event())["deliveries"] == 0
 
 
-async def test_the_operator_sees_a_tenants_things_only_through_that_tenant(
+async def test_the_operator_must_name_the_tenant_of_an_object(
     app: FastAPI, tenant: TenantClient, other_tenant: TenantClient, things: dict[str, str]
 ):
     path = f"/v1/deliveries/{things['delivery_id']}"
@@ -252,7 +252,7 @@ async def test_every_route_is_in_the_document(app: FastAPI):
     assert len(routes(app)) >= 25
 
 
-async def test_a_sealed_secret_moved_to_another_tenant_does_not_open(
+async def test_a_sealed_secret_cannot_be_opened_for_another_tenant(
     tenant: TenantClient, other_tenant: TenantClient, sql: psycopg.Connection
 ):
     mine = await tenant.create_endpoint(headers={"X-Token": "mine"})

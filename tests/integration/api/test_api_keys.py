@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_key_is_told_once(operator: httpx.AsyncClient, tenant: TenantClient):
+async def test_a_key_is_returned_once(operator: httpx.AsyncClient, tenant: TenantClient):
     made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "second"})
     assert made.status_code == 201
     key = made.json()["key"]
@@ -43,7 +43,7 @@ async def test_only_a_hash_of_a_key_is_stored(tenant: TenantClient, sql: psycopg
     assert not [row for row in rows if tenant.key in row[0] or tenant.key.encode().hex() in row[0]]
 
 
-async def test_a_revoked_key_is_refused_at_once_where_it_was_revoked(
+async def test_a_revoked_key_is_refused_at_once_in_the_same_process(
     operator: httpx.AsyncClient, tenant: TenantClient
 ):
     assert (await tenant.client.get("/v1/endpoints")).status_code == 200
@@ -96,7 +96,7 @@ async def test_another_tenants_key_cannot_be_revoked_through_the_wrong_tenant(
         "bearer \xff\xfe",
     ],
 )
-async def test_an_unknown_key_is_refused_with_one_answer_for_all(
+async def test_all_unknown_keys_get_the_same_response(
     anonymous: httpx.AsyncClient, authorization: str | None
 ):
     headers = [] if authorization is None else [(b"Authorization", authorization.encode("latin-1"))]
@@ -107,7 +107,7 @@ async def test_an_unknown_key_is_refused_with_one_answer_for_all(
         assert refused.headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_a_tenants_key_may_not_touch_tenants(tenant: TenantClient):
+async def test_a_tenants_key_may_not_manage_tenants(tenant: TenantClient):
     paths = [("POST", "/v1/tenants"), ("GET", "/v1/tenants"), ("GET", f"/v1/tenants/{tenant.id}")]
     paths += [("POST", f"/v1/tenants/{tenant.id}/keys"), ("GET", f"/v1/tenants/{tenant.id}/keys")]
     for method, path in paths:
@@ -117,7 +117,7 @@ async def test_a_tenants_key_may_not_touch_tenants(tenant: TenantClient):
         assert refused.json()["type"] == "/problems/not-allowed"
 
 
-async def test_the_operator_acts_for_the_tenant_it_names(operator: httpx.AsyncClient, tenant: TenantClient):
+async def test_the_operator_acts_for_the_named_tenant(operator: httpx.AsyncClient, tenant: TenantClient):
     named = {"Waybill-Tenant": tenant.id}
     made = await operator.post("/v1/endpoints", json={"url": "https://a.example/"}, headers=named)
     assert made.status_code == 201
@@ -128,9 +128,7 @@ async def test_the_operator_acts_for_the_tenant_it_names(operator: httpx.AsyncCl
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/endpoints"), ("POST", "/v1/events")])
-async def test_the_operator_must_name_a_tenant_that_exists(
-    operator: httpx.AsyncClient, method: str, path: str
-):
+async def test_the_operator_must_name_an_existing_tenant(operator: httpx.AsyncClient, method: str, path: str):
     body = {"type": "a", "data": 1} if method == "POST" else None
     unnamed = await operator.request(method, path, json=body)
     assert unnamed.status_code == 422
@@ -155,7 +153,7 @@ async def test_a_tenants_key_cannot_act_for_another_tenant(tenant: TenantClient,
     ["", "x" * 201, "a\0b", "\ud800", 7, None, ["x"]],
     ids=["empty", "long", "nul", "half", "int", "null", "list"],
 )
-async def test_a_name_that_cannot_be_is_refused(operator: httpx.AsyncClient, name: object):
+async def test_an_invalid_name_is_refused(operator: httpx.AsyncClient, name: object):
     refused = await operator.post(
         "/v1/tenants", content=json.dumps({"name": name}), headers={"Content-Type": "application/json"}
     )
@@ -170,7 +168,7 @@ async def test_unknown_tenants_are_not_found(operator: httpx.AsyncClient):
     assert (await operator.post(f"{unknown}/keys", json={"name": "x"})).status_code == 404
 
 
-async def test_a_created_tenant_is_where_location_says(operator: httpx.AsyncClient):
+async def test_location_points_to_the_created_tenant(operator: httpx.AsyncClient):
     made = await operator.post("/v1/tenants", json={"name": "Ärger & Söhne 🎈"})
     read = await operator.get(made.headers["location"])
     assert read.json() == made.json()
@@ -195,7 +193,7 @@ async def test_bad_keys_do_not_fill_memory(services: Services):
     assert not fresh._cache._cache  # noqa: SLF001  what is kept is the fact
 
 
-async def test_a_key_names_its_tenant(services: Services, tenant: TenantClient):
+async def test_a_key_identifies_its_tenant(services: Services, tenant: TenantClient):
     key = await services.api_keys.authenticate(tenant.key)
     assert key is not None
     assert key.tenant_id == TenantId(parse_id(Prefix.TENANT, tenant.id))

@@ -36,9 +36,7 @@ def token_of(link: dict[str, Any]) -> str:
     return str(link["url"]).rpartition("/")[2]
 
 
-async def test_a_link_lets_its_holder_in_to_the_tenant_that_made_it(
-    services: Services, tenant: TenantClient
-) -> None:
+async def test_a_link_opens_the_portal_of_its_tenant(services: Services, tenant: TenantClient) -> None:
     link = await made(tenant.client, role="support", label="Joe of Acme")
     _, visitor = await services.accounts.open_link(token_of(link), address=None)
     assert visitor.tenant_id == parse_id(Prefix.TENANT, tenant.id)
@@ -52,25 +50,23 @@ async def test_portal_link_defaults_to_viewer_for_one_hour(tenant: TenantClient)
     assert timedelta(minutes=59) < left <= timedelta(hours=1)
 
 
-async def test_it_works_for_as_long_as_was_asked_for(tenant: TenantClient) -> None:
+async def test_a_link_is_valid_for_the_requested_time(tenant: TenantClient) -> None:
     link = await made(tenant.client, expires_in_seconds=86_400)
     assert datetime.fromisoformat(link["expires_at"]) - clock() > timedelta(hours=23)
 
 
-async def test_its_address_is_the_one_that_the_request_came_to(tenant: TenantClient) -> None:
+async def test_a_links_url_has_the_requests_host(tenant: TenantClient) -> None:
     assert (await made(tenant.client))["url"].startswith("http://waybill/console/portal/wbl_")
 
 
-async def test_its_address_is_the_public_one_where_that_is_set(
-    services: Services, tenant: TenantClient
-) -> None:
+async def test_a_links_url_has_the_configured_public_url(services: Services, tenant: TenantClient) -> None:
     public = replace(services.settings, public_url="https://hooks.example/waybill")
     async with make_client(create_app(Services(public, services.ledger)), tenant.key) as client:
         link = await made(client)
     assert link["url"].startswith("https://hooks.example/waybill/console/portal/wbl_")
 
 
-async def test_a_link_is_told_once_and_kept_in_no_cache(tenant: TenantClient) -> None:
+async def test_a_link_is_returned_once_and_not_cacheable(tenant: TenantClient) -> None:
     answer = await tenant.client.post(PATH, json={})
     assert answer.headers["cache-control"] == "no-store"
     told = await tenant.client.get("/v1/audit")
@@ -87,7 +83,7 @@ async def test_revoking_its_key_ends_a_portal_link(
         await services.accounts.open_link(token_of(link), address=None)
 
 
-async def test_the_operator_makes_links_for_the_tenant_it_names(
+async def test_the_operator_creates_links_for_the_named_tenant(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     answer = await operator.post(PATH, json={}, headers={"Waybill-Tenant": tenant.id})
@@ -116,15 +112,13 @@ async def test_the_operator_makes_links_for_the_tenant_it_names(
         ("tenant_id", "ten_01kasw8qbefy09m6sc7n75yr3h"),
     ],
 )
-async def test_what_makes_no_sense_is_named(tenant: TenantClient, field: str, value: object) -> None:
+async def test_invalid_fields_are_named(tenant: TenantClient, field: str, value: object) -> None:
     refused = await tenant.post(PATH, {field: value})
     assert refused.status_code == 422
     assert [fault["field"] for fault in refused.json()["errors"]] == [field]
 
 
-async def test_a_link_is_in_its_tenants_audit_and_in_no_others(
-    tenant: TenantClient, other_tenant: TenantClient
-) -> None:
+async def test_a_link_is_only_in_its_tenants_audit(tenant: TenantClient, other_tenant: TenantClient) -> None:
     await made(tenant.client, label="Joe")
     (entry,) = (await tenant.client.get("/v1/audit", params={"what": "portal_link.*"})).json()["items"]
     assert (entry["what"], entry["details"]["label"]) == ("portal_link.created", "Joe")
@@ -133,7 +127,7 @@ async def test_a_link_is_in_its_tenants_audit_and_in_no_others(
     assert theirs.json()["items"] == []
 
 
-async def test_accounts_are_in_the_operators_audit_and_in_no_tenants(
+async def test_accounts_are_only_in_the_operators_audit(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     person = await services.accounts.create(

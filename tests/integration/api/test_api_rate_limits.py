@@ -33,7 +33,7 @@ async def limited(settings: Settings, services: Services) -> FastAPI:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/events"), ("GET", "/v1/endpoints")])
-async def test_whoever_asks_too_often_is_told_to_wait_on_either_way(
+async def test_too_many_requests_get_429_on_both_paths(
     limited: FastAPI, tenant: TenantClient, method: str, path: str
 ):
     body = EVENT if method == "POST" else None
@@ -49,7 +49,7 @@ async def test_whoever_asks_too_often_is_told_to_wait_on_either_way(
     assert second.json()["type"] == "/problems/too-many-requests"
 
 
-async def test_a_key_with_a_limit_of_its_own_hears_of_it(
+async def test_a_key_with_its_own_limit_gets_its_headers(
     app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", "requests_per_second": 50})
@@ -58,7 +58,7 @@ async def test_a_key_with_a_limit_of_its_own_hears_of_it(
     assert answer.headers["ratelimit"].startswith('"key";r=49;')
 
 
-async def test_without_a_limit_nothing_is_said_of_one(tenant: TenantClient):
+async def test_a_key_without_a_limit_gets_no_headers(tenant: TenantClient):
     answer = await tenant.client.get("/v1/endpoints")
     assert not [name for name in answer.headers if name.startswith("ratelimit")]
 

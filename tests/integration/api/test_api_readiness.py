@@ -30,12 +30,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 NOWHERE = "postgresql://waybill:hush@127.0.0.1:1/nowhere"
 
 
-async def test_a_process_that_lives_and_is_ready_says_so(anonymous: httpx.AsyncClient):
+async def test_a_healthy_process_is_alive_and_ready(anonymous: httpx.AsyncClient):
     assert (await anonymous.get("/healthz")).json() == {"status": "ok"}
     assert (await anonymous.get("/readyz")).json() == {"status": "ok"}
 
 
-async def test_without_a_ledger_a_process_lives_and_is_not_ready(settings: Settings):
+async def test_without_a_database_a_process_is_alive_but_not_ready(settings: Settings):
     ledger = Ledger(NOWHERE)
     async with make_client(create_app(Services(settings, ledger)), OPERATOR_KEY) as client:
         assert (await client.get("/healthz")).status_code == 200
@@ -144,13 +144,13 @@ def _has_example(document: dict[str, Any], media: dict[str, Any]) -> bool:
     )
 
 
-async def test_there_are_pages_to_read_it(anonymous: httpx.AsyncClient):
+async def test_the_document_has_html_pages(anonymous: httpx.AsyncClient):
     page = await anonymous.get("/docs")
     assert page.status_code == 200
     assert "/openapi.json" in page.text
 
 
-async def test_an_unforeseen_error_is_logged_under_the_id_that_is_answered(
+async def test_an_unexpected_error_is_logged_with_the_request_id(
     services: Services, log_lines: list[MutableMapping[str, Any]]
 ):
     app = create_app(services)

@@ -48,7 +48,7 @@ async def page(client: httpx.AsyncClient, endpoint: str, **asked: Any) -> dict[s
     return dict(answer.json())
 
 
-async def test_what_was_sent_is_told_in_order_with_what_came_of_it(
+async def test_sent_deliveries_are_listed_in_order_with_their_status(
     tenant: TenantClient, ledger: Ledger
 ) -> None:
     endpoint = await endpoint_of(tenant)
@@ -70,7 +70,7 @@ async def test_what_was_sent_is_told_in_order_with_what_came_of_it(
     assert (of_first["id"], of_first["sequence"]) == (first["delivery_id"], 1)
 
 
-async def test_pages_go_on_after_the_last_number_and_end(tenant: TenantClient, ledger: Ledger) -> None:
+async def test_pages_continue_after_the_last_number(tenant: TenantClient, ledger: Ledger) -> None:
     endpoint = await endpoint_of(tenant)
     for _ in range(5):
         await tenant.send_event()
@@ -87,7 +87,7 @@ async def test_pages_go_on_after_the_last_number_and_end(tenant: TenantClient, l
     assert (await page(tenant.client, endpoint, after=2**63 - 1))["items"] == []
 
 
-async def test_what_a_worker_has_just_now_is_told_as_in_flight(tenant: TenantClient, ledger: Ledger) -> None:
+async def test_a_delivery_at_a_worker_is_in_flight(tenant: TenantClient, ledger: Ledger) -> None:
     endpoint = await endpoint_of(tenant)
     await tenant.send_event()
     await build.claim_and_start(ledger, EndpointId(parse_id(Prefix.ENDPOINT, endpoint)))
@@ -129,7 +129,7 @@ async def test_reconciliation_reports_the_earliest_kept_sequence(
     assert [one["sequence"] for one in (await page(tenant.client, endpoint, after=3))["items"]] == [4]
 
 
-async def test_each_endpoint_counts_for_itself(tenant: TenantClient, ledger: Ledger) -> None:
+async def test_each_endpoint_has_its_own_sequence(tenant: TenantClient, ledger: Ledger) -> None:
     one, other = await endpoint_of(tenant), await endpoint_of(tenant)
     await tenant.send_event()
     for endpoint in (one, other):
@@ -137,7 +137,7 @@ async def test_each_endpoint_counts_for_itself(tenant: TenantClient, ledger: Led
         assert [item["sequence"] for item in (await page(tenant.client, endpoint))["items"]] == [1]
 
 
-async def test_a_deleted_endpoint_and_one_of_another_tenant_are_not_there(
+async def test_deleted_and_other_tenants_endpoints_are_not_found(
     tenant: TenantClient, other_tenant: TenantClient
 ) -> None:
     endpoint = await endpoint_of(tenant)
@@ -156,7 +156,7 @@ async def test_a_deleted_endpoint_and_one_of_another_tenant_are_not_there(
         ("nonsense", "1"),
     ],
 )
-async def test_nonsense_is_refused_by_name(tenant: TenantClient, name: str, value: str) -> None:
+async def test_invalid_parameters_are_named(tenant: TenantClient, name: str, value: str) -> None:
     endpoint = await endpoint_of(tenant)
     answer = await tenant.client.get(f"/v1/endpoints/{endpoint}/events", params={name: value})
     assert answer.status_code == 422

@@ -50,9 +50,7 @@ async def step(services: Services, replay: str) -> None:
 
 
 # ------------------------------------------------------------------ looked at first
-async def test_a_dry_run_tells_what_would_be_sent_and_changes_nothing(
-    tenant: TenantClient, sql: psycopg.Connection
-) -> None:
+async def test_a_dry_run_previews_and_changes_nothing(tenant: TenantClient, sql: psycopg.Connection) -> None:
     endpoint, owed = await failed(tenant, sql, 12)
     answer = await tenant.client.post(
         "/v1/replays", json=WHY | {"selection": {"status": ["failed"]}, "dry_run": True}
@@ -80,7 +78,7 @@ async def test_dry_run_previews_missing_events(tenant: TenantClient) -> None:
 
 
 # ------------------------------------------------------------------ a job's life
-async def test_a_replay_is_begun_followed_paused_resumed_and_cancelled(
+async def test_a_replay_can_be_created_paused_resumed_and_cancelled(
     tenant: TenantClient, sql: psycopg.Connection, services: Services
 ) -> None:
     endpoint, _ = await failed(tenant, sql, 3)
@@ -111,7 +109,7 @@ async def test_a_replay_is_begun_followed_paused_resumed_and_cancelled(
     assert (found[2]["reason"], found[3]["reason"]) == ("wait", WHY["reason"])
 
 
-async def test_a_recovery_is_a_replay_of_what_failed_and_what_waits(
+async def test_a_recovery_replays_failed_and_waiting_deliveries(
     tenant: TenantClient, sql: psycopg.Connection, services: Services
 ) -> None:
     endpoint, owed = await failed(tenant, sql, 3)
@@ -127,7 +125,7 @@ async def test_a_recovery_is_a_replay_of_what_failed_and_what_waits(
     assert (await tenant.client.get(f"/v1/replays/{made.json()['id']}")).json()["progress"]["queued"] == 3
 
 
-async def test_a_delivery_tells_of_the_replays_it_was_in(
+async def test_a_delivery_lists_its_replays(
     tenant: TenantClient, sql: psycopg.Connection, services: Services
 ) -> None:
     _, (owed,) = await failed(tenant, sql, 1)
@@ -199,7 +197,7 @@ async def test_invalid_limits_name_their_field(
         assert field in [one["field"] for one in answer.json()["errors"]]
 
 
-async def test_a_recovery_needs_a_moment(tenant: TenantClient) -> None:
+async def test_a_recovery_needs_a_start_time(tenant: TenantClient) -> None:
     endpoint = (await tenant.create_endpoint())["id"]
     for asked in ({}, {"since": "noon"}, {"since": "2026-11-22T18:00:00"}):
         answer = await tenant.post(f"/v1/endpoints/{endpoint}/recover", asked)
@@ -218,7 +216,7 @@ async def test_unfiltered_replay_needs_confirmation_and_the_operator_key(
     assert refused.status_code == 422
 
 
-async def test_missing_events_are_none_of_an_operational_endpoints(tenant: TenantClient) -> None:
+async def test_an_operational_endpoint_has_no_missing_events(tenant: TenantClient) -> None:
     endpoint = (await tenant.create_endpoint(operational=True))["id"]
     answer = await tenant.client.post("/v1/replays", json=WHY | {"missing": {"endpoint": endpoint}})
     assert answer.status_code == 422
@@ -226,7 +224,7 @@ async def test_missing_events_are_none_of_an_operational_endpoints(tenant: Tenan
 
 
 # ------------------------------------------------------------------ whose
-async def test_nobody_sees_or_moves_anothers_replay(tenant: TenantClient, other_tenant: TenantClient) -> None:
+async def test_other_tenants_replays_are_not_found(tenant: TenantClient, other_tenant: TenantClient) -> None:
     path = f"/v1/replays/{(await begin(tenant.client, selection={'status': ['failed']}))['id']}"
     assert (await other_tenant.client.get(path)).status_code == 404
     assert (await other_tenant.client.get(f"{path}/deliveries")).status_code == 404
@@ -235,7 +233,7 @@ async def test_nobody_sees_or_moves_anothers_replay(tenant: TenantClient, other_
     assert (await other_tenant.client.get("/v1/replays")).json()["items"] == []
 
 
-async def test_no_endpoint_of_another_tenant_can_be_named(
+async def test_other_tenants_endpoints_cannot_be_replayed(
     tenant: TenantClient, other_tenant: TenantClient
 ) -> None:
     theirs = (await other_tenant.create_endpoint())["id"]

@@ -78,7 +78,7 @@ def seen_through(settings: Settings, services: Services, watched: Watched) -> Fa
     return create_app(replace_services(Services(settings, watched), api_keys=services.api_keys))
 
 
-async def test_every_route_of_a_tenant_is_bound_to_it(
+async def test_every_tenant_route_sets_the_tenant(
     seen_through: FastAPI, watched: Watched, tenant: TenantClient, things: dict[str, str]
 ):
     me = parse_id(Prefix.TENANT, tenant.id)

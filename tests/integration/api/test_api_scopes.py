@@ -44,7 +44,7 @@ async def key_for(operator: httpx.AsyncClient, tenant: TenantClient, **wanted: A
     return dict(made.json())
 
 
-async def test_every_route_but_health_says_which_scopes_it_needs(app: FastAPI):
+async def test_every_route_but_health_documents_its_scopes(app: FastAPI):
     needed = needs(app)
     assert {path for (_, path), scopes in needed.items() if not scopes} == OPEN
     assert set().union(*needed.values()) == ALL_SCOPES
@@ -60,7 +60,7 @@ async def test_every_route_but_health_says_which_scopes_it_needs(app: FastAPI):
             assert path in OPEN or "operate" not in scopes
 
 
-async def test_on_every_route_exactly_the_documented_scopes_let_a_key_through(
+async def test_every_route_enforces_exactly_the_documented_scopes(
     app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     tried = 0
@@ -92,15 +92,13 @@ async def test_a_missing_scope_is_named_in_the_header_too(
     )
 
 
-async def test_a_key_may_do_everything_when_nothing_is_said(
-    operator: httpx.AsyncClient, tenant: TenantClient
-):
+async def test_a_key_has_all_scopes_by_default(operator: httpx.AsyncClient, tenant: TenantClient):
     made = await key_for(operator, tenant)
     assert made["scopes"] == ["publish", "manage", "read", "replay"]
     assert made["expires_at"] is made["last_used_at"] is made["replaced_by"] is None
 
 
-async def test_keys_made_before_there_were_scopes_may_do_everything(sql: Any):
+async def test_keys_from_before_scopes_have_all_scopes(sql: Any):
     (default,) = sql.execute(
         "select column_default from information_schema.columns"
         " where table_name = 'api_keys' and column_name = 'scopes'"
@@ -109,7 +107,7 @@ async def test_keys_made_before_there_were_scopes_may_do_everything(sql: Any):
 
 
 @pytest.mark.usefixtures("tenant")
-async def test_the_ledger_itself_takes_no_key_of_the_operator_s(sql: Any):
+async def test_the_database_refuses_keys_with_the_operator_scope(sql: Any):
     with pytest.raises(Exception, match="api_keys_scopes_check"):
         sql.execute("update api_keys set scopes = '{operate}'")
 
@@ -135,7 +133,7 @@ async def test_the_ledger_itself_takes_no_key_of_the_operator_s(sql: Any):
         ({"expires": "never"}, "expires"),
     ],
 )
-async def test_a_key_that_cannot_be_is_refused_by_the_field(
+async def test_an_invalid_key_is_refused_with_its_field(
     operator: httpx.AsyncClient, tenant: TenantClient, wanted: dict[str, Any], field: str
 ):
     refused = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x"} | wanted)
@@ -158,9 +156,7 @@ async def test_an_expired_key_gets_the_same_answer_as_an_unknown_one(
     assert expired.headers["www-authenticate"] == unknown.headers["www-authenticate"]
 
 
-async def test_a_key_is_rotated_and_the_audit_tells_it(
-    app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
-):
+async def test_a_rotation_is_audited(app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient):
     made = await key_for(operator, tenant, scopes=["read"])
     path = f"/v1/tenants/{tenant.id}/keys/{made['id']}/rotate"
     rotated = await operator.post(path, json={"overlap_hours": 1, "reason": "as every year"})
@@ -183,7 +179,7 @@ async def test_a_key_is_rotated_and_the_audit_tells_it(
         assert refused.json()["errors"][0]["field"] == "overlap_hours"
 
 
-async def test_a_list_of_keys_tells_scopes_ends_and_when_each_was_used(
+async def test_the_key_list_has_scopes_expiry_and_last_use(
     app: FastAPI, services: Any, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     made = await key_for(operator, tenant, scopes=["publish"], expires_in_seconds=3600)
@@ -196,7 +192,7 @@ async def test_a_list_of_keys_tells_scopes_ends_and_when_each_was_used(
     assert newest["last_used_at"] is not None
 
 
-async def test_the_operator_s_key_does_everything(app: FastAPI, tenant: TenantClient):
+async def test_the_operators_key_has_every_scope(app: FastAPI, tenant: TenantClient):
     async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
         for method, path in needs(app):
             body: Any = {} if method in {"POST", "PUT", "PATCH"} else None

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 OWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-async def test_a_rotated_secret_goes_on_signing_for_the_overlap(tenant: TenantClient):
+async def test_a_rotated_secret_signs_during_the_overlap(tenant: TenantClient):
     made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}/secrets"
     rotated = await tenant.client.post(f"{path}/rotate")
@@ -38,7 +38,7 @@ async def test_an_overlap_of_zero_ends_the_older_secrets_at_once(tenant: TenantC
     assert [item["key_id"] for item in live] == [rotated.json()["key_id"]]
 
 
-async def test_a_longer_overlap_does_not_prolong_what_already_ends(tenant: TenantClient):
+async def test_a_longer_overlap_does_not_prolong_expiring_secrets(tenant: TenantClient):
     made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}/secrets"
     await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 1})
@@ -47,7 +47,7 @@ async def test_a_longer_overlap_does_not_prolong_what_already_ends(tenant: Tenan
     assert first["not_after"] < second["not_after"]
 
 
-async def test_your_own_secret_may_become_the_newest(tenant: TenantClient):
+async def test_a_provided_secret_becomes_the_newest(tenant: TenantClient):
     made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}/secrets/rotate"
     rotated = await tenant.client.post(path, json={"secret": OWN})
@@ -70,7 +70,7 @@ async def test_no_more_than_five_secrets_are_live(tenant: TenantClient):
     assert len((await tenant.client.get(path)).json()["items"]) == 1
 
 
-async def test_a_refused_rotation_ends_nothing(tenant: TenantClient):
+async def test_a_refused_rotation_changes_nothing(tenant: TenantClient):
     made = await tenant.create_endpoint(secret=OWN)
     path = f"/v1/endpoints/{made['id']}/secrets"
     refused = await tenant.client.post(f"{path}/rotate", json={"secret": OWN, "overlap_hours": 1})

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 OPERATORS = {"payload": None, "attempts": None, "deliveries": None, "events": None}
 
 
-async def test_a_tenant_has_less_kept_and_only_what_is_named_changes(
+async def test_a_tenants_retention_changes_only_the_given_periods(
     operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     path = f"/v1/tenants/{tenant.id}"
@@ -49,7 +49,7 @@ async def test_a_tenant_has_less_kept_and_only_what_is_named_changes(
         ({"id": "ten_"}, "id"),
     ],
 )
-async def test_terms_and_names_that_cannot_be_are_refused_by_name(
+async def test_invalid_periods_and_names_are_refused_by_name(
     operator: httpx.AsyncClient, tenant: TenantClient, changes: dict[str, object], named: str
 ) -> None:
     answer = await operator.patch(f"/v1/tenants/{tenant.id}", json=changes)
@@ -57,12 +57,12 @@ async def test_terms_and_names_that_cannot_be_are_refused_by_name(
     assert named in answer.text
 
 
-async def test_only_the_operator_says_how_long_things_are_kept(tenant: TenantClient) -> None:
+async def test_only_the_operator_can_change_retention(tenant: TenantClient) -> None:
     answer = await tenant.client.patch(f"/v1/tenants/{tenant.id}", json={"retention": None})
     assert answer.status_code == 403
 
 
-async def test_that_is_told_in_the_audit_with_what_it_was_before(
+async def test_a_retention_change_is_audited_with_the_previous_value(
     operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     path, why = f"/v1/tenants/{tenant.id}", {"reason": "their contract"}

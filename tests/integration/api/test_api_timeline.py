@@ -43,7 +43,7 @@ async def act(tenant: TenantClient, endpoint: str, what: str, body: object = Non
 
 
 # ------------------------------------------------------------------ of a delivery
-async def test_a_fresh_delivery_tells_why_there_is_one(tenant: TenantClient, owed: dict[str, Any]):
+async def test_a_new_delivery_shows_why_it_exists(tenant: TenantClient, owed: dict[str, Any]):
     told = await trace(tenant, owed["id"])
     assert told["delivery"] == owed
     assert told["url"] == "https://shop.example/in"
@@ -55,7 +55,7 @@ async def test_a_fresh_delivery_tells_why_there_is_one(tenant: TenantClient, owe
     assert told["left_out"] == []
 
 
-async def test_attempts_are_told_in_order_with_the_facts(
+async def test_attempts_are_in_order_with_their_facts(
     tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     ids = [attempt(sql, owed["id"], number=number) for number in (1, 2)]
@@ -74,7 +74,7 @@ async def test_attempts_are_told_in_order_with_the_facts(
     assert steps[2]["sentence"] == "It may be better later."
 
 
-async def test_a_delivery_in_flight_tells_since_when(
+async def test_a_delivery_in_flight_shows_its_start(
     tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     claim(sql, owed["id"])
@@ -114,9 +114,7 @@ async def test_timeline_omits_steps_that_did_not_happen(
     assert not [step for step in steps if step["what"] == "delivery.replayed"]
 
 
-async def test_what_people_did_to_the_endpoint_is_told_with_who_and_why(
-    tenant: TenantClient, owed: dict[str, Any]
-):
+async def test_endpoint_changes_have_actor_and_reason(tenant: TenantClient, owed: dict[str, Any]):
     endpoint = owed["endpoint_id"]
     await act(tenant, endpoint, "pause", {"reason": "moving house"})
     await act(tenant, endpoint, "resume")
@@ -128,7 +126,7 @@ async def test_what_people_did_to_the_endpoint_is_told_with_who_and_why(
     assert [step["at"] for step in steps] == sorted(step["at"] for step in steps)
 
 
-async def test_a_pause_of_before_is_told_and_holds(tenant: TenantClient):
+async def test_an_earlier_active_pause_is_shown(tenant: TenantClient):
     endpoint = await tenant.create_endpoint()
     await act(tenant, endpoint["id"], "pause", {"reason": "moving house"})
     await tenant.send_event()
@@ -152,7 +150,7 @@ async def test_pause_that_ended_before_the_delivery_is_omitted(tenant: TenantCli
     assert len((await trace(tenant, delivery["id"]))["steps"]) == 2
 
 
-async def test_what_happened_after_the_end_is_not_told(
+async def test_later_events_of_a_final_delivery_are_omitted(
     tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     finish(sql, owed["id"], "succeeded")
@@ -162,7 +160,7 @@ async def test_what_happened_after_the_end_is_not_told(
     assert told["standing"].startswith("Succeeded on attempt 10 at ")
 
 
-async def test_a_trace_is_bounded_and_says_so(
+async def test_a_timeline_is_bounded_and_says_so(
     tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     sql.execute(
@@ -181,7 +179,7 @@ async def test_a_trace_is_bounded_and_says_so(
     assert told["left_out"] == ["Only the newest 200 changes of its endpoint are shown."]
 
 
-async def test_a_deleted_endpoint_is_no_obstacle(
+async def test_a_deleted_endpoints_timeline_is_readable(
     tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     await tenant.client.delete(f"/v1/endpoints/{owed['endpoint_id']}")
@@ -193,7 +191,7 @@ async def test_a_deleted_endpoint_is_no_obstacle(
 
 
 # ------------------------------------------------------------------ of an event
-async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: TenantClient):
+async def test_an_event_explains_each_endpoints_verdict(tenant: TenantClient):
     asked = await tenant.create_endpoint(filter=["user.left", "order.*"])
     other = await tenant.create_endpoint(filter=["invoice.paid", "user.*"])
     event = await tenant.send_event()
@@ -229,7 +227,7 @@ async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: Ten
     assert (told["made_later"], told["left_out"]) == (0, [])
 
 
-async def test_a_filter_is_told_as_it_was_when_the_event_came(tenant: TenantClient):
+async def test_a_filter_is_shown_as_of_the_event(tenant: TenantClient):
     endpoint = await tenant.create_endpoint(filter=["first"])
     path = f"/v1/endpoints/{endpoint['id']}"
     await tenant.client.patch(path, json={"filter": ["invoice.paid"]})
@@ -243,7 +241,7 @@ async def test_a_filter_is_told_as_it_was_when_the_event_came(tenant: TenantClie
     assert fate["filter"] == ["last"]
 
 
-async def test_other_changes_say_nothing_of_a_filter(tenant: TenantClient):
+async def test_other_endpoint_changes_do_not_affect_the_filter(tenant: TenantClient):
     endpoint = await tenant.create_endpoint(filter=["invoice.paid"])
     event = await tenant.send_event()
     await tenant.client.patch(f"/v1/endpoints/{endpoint['id']}", json={"description": "Invoices"})
@@ -251,7 +249,7 @@ async def test_other_changes_say_nothing_of_a_filter(tenant: TenantClient):
     assert fate["sentence"].startswith("Its filter includes invoice.paid,")
 
 
-async def test_endpoints_that_were_made_later_are_counted(tenant: TenantClient):
+async def test_endpoints_created_later_are_counted(tenant: TenantClient):
     event = await tenant.send_event()
     for _ in range(2):
         await tenant.create_endpoint()
@@ -272,7 +270,7 @@ async def test_timeline_omits_endpoints_deleted_before_the_event_only(tenant: Te
     assert fate["sentence"] == "Its filter includes a, but not order.created. It has been deleted since."
 
 
-async def test_a_test_is_told_as_one(tenant: TenantClient):
+async def test_a_test_event_is_shown_as_a_test(tenant: TenantClient):
     tested, other = await tenant.create_endpoint(filter=["a"]), await tenant.create_endpoint()
     sent = (await tenant.client.post(f"/v1/endpoints/{tested['id']}/test")).json()
     told = await trace(tenant, sent["id"])
@@ -286,7 +284,7 @@ async def test_a_test_is_told_as_one(tenant: TenantClient):
     assert matched["sentence"].endswith(", to which it was sent directly.")
 
 
-async def test_operational_endpoints_are_told_of_where_they_were_sent_something(
+async def test_operational_endpoints_are_shown_only_for_system_events(
     tenant: TenantClient, sql: psycopg.Connection
 ):
     plain, operational = await tenant.create_endpoint(), await tenant.create_endpoint()
@@ -353,7 +351,7 @@ async def test_unknown_or_malformed_ids_are_not_found(tenant: TenantClient, noun
     assert f"is not an id of the form {prefix}_…" in nonsense.json()["detail"]
 
 
-async def test_other_tenants_learn_nothing(
+async def test_other_tenants_events_are_not_found(
     tenant: TenantClient, other_tenant: TenantClient, owed: dict[str, Any]
 ):
     for path in (f"/v1/deliveries/{owed['id']}/trace", f"/v1/events/{owed['event_id']}/trace"):

@@ -17,12 +17,12 @@ letters = string.ascii_letters + string.digits + "-_"
 
 
 @given(st.uuids(), scopes)
-def test_a_cursor_leads_back_to_its_place(last: UUID, scope: tuple[str, ...]):
+def test_a_cursor_returns_to_its_position(last: UUID, scope: tuple[str, ...]):
     assert cursors.read_cursor(cursors.write_cursor(last, scope), scope) == last
 
 
 @given(st.uuids(), scopes, scopes)
-def test_a_cursor_leads_nowhere_in_another_list(last: UUID, scope: tuple[str, ...], other: tuple[str, ...]):
+def test_a_cursor_of_another_list_is_refused(last: UUID, scope: tuple[str, ...], other: tuple[str, ...]):
     if scope == other:
         return
     with pytest.raises(Invalid):
@@ -30,7 +30,7 @@ def test_a_cursor_leads_nowhere_in_another_list(last: UUID, scope: tuple[str, ..
 
 
 @given(st.uuids(), st.integers(0, 39), st.sampled_from(letters))
-def test_a_changed_letter_is_noticed(last: UUID, position: int, letter: str):
+def test_a_modified_cursor_is_refused(last: UUID, position: int, letter: str):
     written = cursors.write_cursor(last, ("a",))
     if written[position] == letter:
         return
@@ -39,13 +39,13 @@ def test_a_changed_letter_is_noticed(last: UUID, position: int, letter: str):
 
 
 @given(st.text())
-def test_what_we_did_not_write_is_refused(text: str):
+def test_a_foreign_cursor_is_refused(text: str):
     with pytest.raises(Invalid) as refused:
         cursors.read_cursor(text, ("a",))
     assert refused.value.field == "cursor"
 
 
-def test_a_cursor_outlives_a_new_key_and_not_the_removal_of_its_own():
+def test_a_cursor_survives_a_new_key_but_not_the_removal_of_its_own():
     last = UUID(int=7)
     written = Cursors.from_keys("older").write_cursor(last, ("a",))
     assert cursors.read_cursor(written, ("a",)) == last
@@ -53,7 +53,7 @@ def test_a_cursor_outlives_a_new_key_and_not_the_removal_of_its_own():
         Cursors.from_keys("newest").read_cursor(written, ("a",))
 
 
-def test_without_a_cursor_a_list_begins_at_its_newest():
+def test_a_list_without_a_cursor_starts_at_the_newest():
     asked = ListQuery(10, None, cursors)
     assert asked.to_page_request("a").before == MAX_ID
     assert asked.encode_next_cursor(None, "a") is None

@@ -35,14 +35,14 @@ def coming(*messages: Message) -> Receive:
 
 
 @pytest.mark.parametrize("name", ["Host", "HOST", "Waybill-Tenant", "x-name", "X-Nobody"])
-def test_a_field_is_what_starlette_says_it_is(name: str) -> None:
+def test_headers_are_read_as_starlette_reads_them(name: str) -> None:
     usual, quick = Request(scope()).headers, FastPathRequest(scope(), coming()).headers
     assert quick.get(name) == usual.get(name)
     assert quick.get(name, "else") == usual.get(name, "else")
     assert (name in quick) == (name in usual)
 
 
-async def test_a_body_in_parts_is_one_body() -> None:
+async def test_a_chunked_body_is_joined() -> None:
     parts: list[Message] = [
         {"type": "http.request", "body": b"12", "more_body": True},
         {"type": "http.request", "more_body": True},
@@ -52,13 +52,13 @@ async def test_a_body_in_parts_is_one_body() -> None:
     assert await FastPathRequest(scope(), coming({"type": "http.request"})).body() == b""
 
 
-async def test_who_leaves_before_the_end_has_sent_no_body() -> None:
+async def test_a_disconnect_during_the_body_raises() -> None:
     part = {"type": "http.request", "body": b"12", "more_body": True}
     with pytest.raises(ClientDisconnect):
         await FastPathRequest(scope(), coming(part)).body()
 
 
-async def test_an_answer_leaves_as_it_is_and_a_refusal_as_a_problem() -> None:
+async def test_responses_are_unchanged_and_refusals_become_problems() -> None:
     async def accept(request: Request) -> Response:
         if request.headers.get("host") == "one":
             return JsonBytesResponse(b"{}", 202, (b"idempotency-replayed", b"true"))

@@ -47,26 +47,26 @@ async def reading(scope: Scope, receive: Receive, send: Send) -> None:
 bounded = BodyLimitMiddleware(reading, limits={"/small": 10}, default_limit=100)
 
 
-async def test_a_body_within_its_limit_arrives_whole():
+async def test_a_body_within_the_limit_passes():
     assert (await call(bounded, [b"12345", b"67890"]))[1]["body"] == b"10"
     assert (await call(bounded, [b"1234567890"], content_length="10"))[1]["body"] == b"10"
 
 
-async def test_a_body_that_says_it_is_too_large_is_not_read():
+async def test_a_body_declared_too_large_is_not_read():
     chunks = [b"x" * 11]
     start = (await call(bounded, chunks, content_length="11"))[0]
     assert start["status"] == 413
     assert (b"connection", b"close") in start["headers"]
 
 
-async def test_a_body_that_turns_out_too_large_is_refused_in_the_middle():
+async def test_an_undeclared_body_is_refused_at_the_limit():
     with pytest.raises(HTTPException) as refused:
         await call(bounded, [b"123456", b"123456", b"never read"])
     assert refused.value.status_code == 413
 
 
 @pytest.mark.parametrize("length", ["-1", "ten", "1e1", ""])
-async def test_a_length_that_is_none_does_not_lift_the_limit(length: str):
+async def test_an_invalid_content_length_does_not_lift_the_limit(length: str):
     with pytest.raises(HTTPException):
         await call(bounded, [b"x" * 11], content_length=length)
 
@@ -87,7 +87,7 @@ async def left(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise ClientDisconnect
 
 
-async def test_a_failure_is_answered_without_its_cause():
+async def test_an_unexpected_error_does_not_reveal_its_cause():
     with structlog.testing.capture_logs() as lines:
         start, body = await call(RequestIdMiddleware(broken), [b""])
     assert start["status"] == 500
@@ -95,18 +95,18 @@ async def test_a_failure_is_answered_without_its_cause():
     assert dict(start["headers"])[b"x-request-id"].decode() == lines[0]["request_id"]
 
 
-async def test_an_answer_that_has_begun_is_not_begun_again():
+async def test_a_started_response_is_not_started_again():
     with structlog.testing.capture_logs(), pytest.raises(RuntimeError):
         await call(RequestIdMiddleware(broken_late), [b""])
 
 
-async def test_a_caller_who_left_is_no_failure():
+async def test_a_disconnected_client_is_not_an_error():
     with structlog.testing.capture_logs() as lines:
         assert await call(RequestIdMiddleware(left), [b""]) == []
     assert lines[0]["event"] == "request.disconnected"
 
 
-async def test_every_request_has_an_id_of_its_own():
+async def test_every_request_has_its_own_id():
     first = await call(RequestIdMiddleware(reading), [b""])
     second = await call(RequestIdMiddleware(reading), [b""])
     assert dict(first[0]["headers"])[b"x-request-id"] != dict(second[0]["headers"])[b"x-request-id"]

@@ -35,15 +35,15 @@ def test_every_error_has_its_status(error: Exception, status: int):
 @pytest.mark.parametrize(
     "error", [errors.Misconfigured("hush"), errors.SecretUnreadable("hush"), KeyError("hush")]
 )
-def test_what_is_not_meant_for_callers_is_not_told(error: Exception):
+def test_internal_errors_are_not_revealed(error: Exception):
     assert to_problem(error) is INTERNAL_PROBLEM
 
 
-def test_where_the_ledger_is_is_not_told():
+def test_the_database_address_is_not_revealed():
     assert "10.0.0.7" not in to_problem(errors.Unavailable("no route to 10.0.0.7")).detail
 
 
-def test_a_fault_names_its_field_and_never_repeats_what_was_sent():
+def test_a_validation_error_names_the_field_without_the_input():
     fault = {
         "type": "string_type",
         "loc": ("body", "headers", "X-A"),
@@ -56,13 +56,13 @@ def test_a_fault_names_its_field_and_never_repeats_what_was_sent():
 
 
 @pytest.mark.parametrize("detail", ["ä 🎈", "\ud800", "\0", '"'])
-def test_a_problem_can_always_be_written(detail: str):
+def test_any_text_can_be_rendered_as_a_problem(detail: str):
     response = render_problem(Problem(422, detail), {"type": "http"})
     assert response.media_type == "application/problem+json"
     assert json.loads(bytes(response.body))["detail"] == detail
 
 
-def test_a_status_without_a_title_of_ours_has_the_standards():
+def test_a_status_without_its_own_title_has_the_standard_title():
     problem = json.loads(bytes(render_problem(Problem(418, "no coffee"), {"type": "http"}).body))
     assert problem["title"] == "I'm a Teapot"
     assert problem["type"] == "/problems/http"

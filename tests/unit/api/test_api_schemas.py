@@ -12,18 +12,18 @@ moments = st.datetimes(timezones=st.just(UTC))
 
 
 @given(moments)
-def test_a_moment_is_shown_to_the_millisecond_in_utc(moment: datetime):
+def test_timestamps_have_milliseconds_in_utc(moment: datetime):
     shown = format_rfc3339(moment)
     if moment.year >= 1000:
         assert datetime.fromisoformat(shown) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     assert shown.endswith("Z")
 
 
-def test_another_zone_is_shown_in_utc():
+def test_other_time_zones_are_converted_to_utc():
     moment = datetime(2026, 11, 22, 1, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=2)))
     assert format_rfc3339(moment) == "2026-11-21T23:00:00.999Z"
 
 
-def test_whole_seconds_have_no_point():
+def test_whole_seconds_have_no_fraction():
     assert repr(to_json_seconds(timedelta(minutes=5))) == "300"
     assert repr(to_json_seconds(timedelta(seconds=2.5))) == "2.5"

@@ -23,7 +23,7 @@ class Wire(asyncio.Transport):
         self.pieces.append(None)
 
 
-async def test_head_and_body_are_one_piece() -> None:
+async def test_head_and_body_are_written_together() -> None:
     wire = Wire()
     writing = CoalescingTransport(wire)
     for _ in range(2):
@@ -34,14 +34,14 @@ async def test_head_and_body_are_one_piece() -> None:
     assert wire.pieces == [HEAD + BODY] * 2
 
 
-async def test_a_head_without_a_body_leaves_by_itself() -> None:
+async def test_a_head_without_a_body_is_written_alone() -> None:
     wire = Wire()
     CoalescingTransport(wire).write(HEAD)
     await asyncio.sleep(0)
     assert wire.pieces == [HEAD]
 
 
-async def test_a_body_that_comes_late_is_not_waited_for() -> None:
+async def test_a_late_body_does_not_delay_the_head() -> None:
     wire = Wire()
     writing = CoalescingTransport(wire)
     writing.write(HEAD)
@@ -51,7 +51,7 @@ async def test_a_body_that_comes_late_is_not_waited_for() -> None:
     assert wire.pieces == [HEAD, b"one", b"two"]
 
 
-async def test_what_is_kept_leaves_before_the_connection_closes() -> None:
+async def test_a_buffered_head_is_written_before_closing() -> None:
     wire = Wire()
     writing = CoalescingTransport(wire)
     writing.write(HEAD)
@@ -60,5 +60,5 @@ async def test_what_is_kept_leaves_before_the_connection_closes() -> None:
     assert wire.pieces == [HEAD, None]
 
 
-async def test_all_else_is_the_transports_own() -> None:
+async def test_everything_else_is_delegated_to_the_transport() -> None:
     assert CoalescingTransport(Wire()).get_extra_info("peername") == ("192.0.2.1", 1)

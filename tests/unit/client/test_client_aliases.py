@@ -48,7 +48,7 @@ def test_retries_take_their_old_field_names():
         ),
     ],
 )
-def test_without_the_package_the_message_says_what_to_install(program: str, exit_code: int, message: str):
+def test_the_import_error_names_the_package_to_install(program: str, exit_code: int, message: str):
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WITHOUT_THE_CLIENT + program],
         capture_output=True,

@@ -38,20 +38,20 @@ def top_level_modules(module: str) -> set[str]:
     return {name.partition(".")[0] for name in ran.stdout.split()}
 
 
-def test_importing_the_client_imports_nothing_of_the_engine():
+def test_the_client_imports_nothing_of_the_engine():
     loaded = top_level_modules("waybill_client")
     assert "httpx" in loaded
     assert loaded.isdisjoint((*ENGINE, *SQL, "cryptography"))
 
 
-def test_importing_the_outbox_imports_sqlalchemy_besides_and_nothing_of_the_engine():
+def test_the_outbox_imports_sqlalchemy_but_nothing_of_the_engine():
     loaded = top_level_modules("waybill_client.outbox")
     assert "sqlalchemy" in loaded
     assert loaded.isdisjoint(ENGINE)
 
 
 @pytest.mark.parametrize("key", ["", "two words", "ü", "k" * 256])
-def test_a_key_that_the_api_would_refuse_is_refused_here(key: str):
+def test_an_invalid_idempotency_key_is_refused_locally(key: str):
     with (
         Client("http://waybill.example", "wbk_x") as client,
         pytest.raises(ValueError, match="idempotency key"),
@@ -59,7 +59,7 @@ def test_a_key_that_the_api_would_refuse_is_refused_here(key: str):
         client.send("a", 1, idempotency_key=key)
 
 
-async def test_a_wrong_address_is_no_reason_to_try_again():
+async def test_an_invalid_address_is_not_retried():
     with Client("waybill.example", "wbk_x") as client, pytest.raises(httpx.UnsupportedProtocol):
         client.send("a", 1)
     async with AsyncClient("ftp://waybill.example", "wbk_x") as client:
@@ -67,7 +67,7 @@ async def test_a_wrong_address_is_no_reason_to_try_again():
             await client.send("a", 1)
 
 
-def test_what_a_client_is_given_goes_out_with_each_request():
+def test_the_clients_options_apply_to_each_request():
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -87,7 +87,7 @@ def test_what_a_client_is_given_goes_out_with_each_request():
     assert seen[0].headers["idempotency-key"] != seen[1].headers["idempotency-key"]
 
 
-async def test_an_answer_that_cannot_be_unpacked_is_no_answer_and_its_key_is_told():
+async def test_an_undecodable_response_is_an_error_with_its_key():
     broken = httpx.MockTransport(
         lambda _request: httpx.Response(202, headers={"content-encoding": "gzip"}, stream=Broken())
     )

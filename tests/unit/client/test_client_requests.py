@@ -86,13 +86,13 @@ def send(*came: Response | NoResponse, retries: Retries | None = None) -> tuple[
     return world, world.drive(send_one(Event("a", {"n": 1}), "key", retries or Retries(), world.edge))
 
 
-def test_an_accepted_event_is_told_as_it_was_answered():
+def test_an_accepted_event_is_parsed_from_the_response():
     world, (event,) = send(accepted())
     assert world.asked == [ApiRequest("/v1/events", b'{"type":"a","data":{"n":1}}', "key")]
     assert event == Accepted("evt_1", "a", NOW + timedelta(milliseconds=123), 2, replayed=False)
 
 
-def test_an_event_that_was_known_is_told_as_replayed():
+def test_a_repeated_event_is_marked_as_replayed():
     _, (event,) = send(accepted(**{"idempotency-replayed": "true"}))
     assert event.replayed
 
@@ -100,7 +100,7 @@ def test_an_event_that_was_known_is_told_as_replayed():
 @pytest.mark.parametrize(
     "passing", [CUT, *map(problem, (408, 425, 429, 500, 501, 502, 503, 504, 505, 520, 599))]
 )
-def test_what_passes_is_asked_again_with_the_same_key_and_bytes(passing: Response | NoResponse):
+def test_a_transient_error_is_retried_with_the_same_key_and_bytes(passing: Response | NoResponse):
     world, _ = send(passing, passing, accepted())
     assert len(world.asked) == 3
     assert len(set(world.asked)) == 1
@@ -120,7 +120,7 @@ def test_what_passes_is_asked_again_with_the_same_key_and_bytes(passing: Respons
         (410, Refused),
     ],
 )
-def test_a_refusal_is_an_error_of_its_kind_at_once(status: int, kind: type[Refused]):
+def test_a_refusal_raises_its_error_without_retries(status: int, kind: type[Refused]):
     with pytest.raises(kind) as caught:
         send(problem(status, "why"), accepted())
     error = caught.value
@@ -128,25 +128,25 @@ def test_a_refusal_is_an_error_of_its_kind_at_once(status: int, kind: type[Refus
     assert (error.problem.detail, error.problem.request_id) == ("Not so.", "r1")
 
 
-def test_waits_double_up_to_the_longest():
+def test_waits_double_up_to_the_maximum():
     retries = Retries(max_tries=6, first_wait=SECOND, max_wait=5 * SECOND)
     world, _ = send(*[CUT] * 5, accepted(), retries=retries)
     assert world.waited == [seconds * SECOND for seconds in (1, 2, 4, 5, 5)]
 
 
 @given(tries=st.integers(1, 10**6), jitter=st.floats(0, 1))
-def test_at_least_half_of_a_wait_is_waited_and_never_more_than_the_longest(tries: int, jitter: float):
+def test_jitter_keeps_a_wait_between_half_and_the_maximum(tries: int, jitter: float):
     retries = Retries(first_wait=SECOND, max_wait=8 * SECOND)
     assert SECOND / 2 <= retries.wait(tries, jitter=jitter) <= 8 * SECOND
 
 
 @pytest.mark.parametrize("asked_for", ["7", "Thu, 26 Nov 2026 12:00:07 GMT"])
-def test_retry_after_is_obeyed_as_seconds_and_as_a_date(asked_for: str):
+def test_retry_after_is_respected_as_seconds_and_as_a_date(asked_for: str):
     world, _ = send(problem(429, **{"retry-after": asked_for}), accepted())
     assert world.waited == [7 * SECOND]
 
 
-def test_a_retry_after_beyond_patience_is_not_waited_for():
+def test_a_retry_after_beyond_the_time_limit_is_not_waited_for():
     with pytest.raises(GaveUp) as caught:
         send(problem(503, **{"retry-after": "3600"}), accepted())
     error = caught.value
@@ -155,7 +155,7 @@ def test_a_retry_after_beyond_patience_is_not_waited_for():
     assert (error.tries, error.problem.status, error.idempotency_key) == (1, 503, "key")
 
 
-def test_patience_ends_with_the_last_error_as_its_cause():
+def test_giving_up_keeps_the_last_error_as_cause():
     with pytest.raises(GaveUp, match="No final answer after 3 tries: ReadError: cut") as caught:
         send(CUT, CUT, CUT, accepted(), retries=Retries(max_tries=3))
     assert caught.value.__cause__ is CUT.error
@@ -173,20 +173,20 @@ def test_patience_ends_with_the_last_error_as_its_cause():
         accepted({"events": [make_answer(1), make_answer(2)]}),
     ],
 )
-def test_an_answer_that_waybill_does_not_give_is_not_understood(answer: Response):
+def test_an_unexpected_response_is_an_error(answer: Response):
     with pytest.raises(NotUnderstood):
         send(answer)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"title":', b'{"errors": 3}'])
 @pytest.mark.parametrize("media_type", ["text/html", "application/problem+json"])
-def test_a_refusal_that_is_no_problem_document_is_still_told_by_its_status(body: bytes, media_type: str):
+def test_a_refusal_without_a_problem_document_has_its_status(body: bytes, media_type: str):
     with pytest.raises(NotFound) as caught:
         send(Response(404, {"content-type": media_type}, body))
     assert caught.value.status == 404
 
 
-def test_what_a_problem_says_in_another_form_than_ours_is_told_as_text_or_left_out():
+def test_unknown_problem_fields_become_text_or_are_left_out():
     said = {"type": "x", "title": "No", "errors": ["text", {"field": 1, "why": None}, 7]}
     answer = Response(422, {"content-type": "application/problem+json"}, json.dumps(said).encode())
     with pytest.raises(Invalid) as caught:
@@ -200,7 +200,7 @@ def many(count: int, *came: Response | NoResponse, most: int = 2) -> tuple[World
     return world, world.drive(send_in_batches(events, "key", most, Retries(), world.edge))
 
 
-def test_many_go_out_in_batches_with_keys_that_follow_from_one():
+def test_many_events_are_sent_in_batches_with_derived_keys():
     first, second = (
         accepted({"events": [make_answer(1), make_answer(2)]}),
         accepted({"events": [make_answer(3)]}),
@@ -211,14 +211,14 @@ def test_many_go_out_in_batches_with_keys_that_follow_from_one():
     assert [event.id for event in told] == ["evt_1", "evt_2", "evt_3"]
 
 
-def test_an_error_amid_many_tells_what_was_accepted_before():
+def test_an_error_in_a_later_batch_reports_what_was_accepted():
     with pytest.raises(ClientError) as caught:
         many(3, accepted({"events": [make_answer(1), make_answer(2)]}), problem(422))
     assert [event.id for event in caught.value.accepted] == ["evt_1", "evt_2"]
 
 
 @pytest.mark.parametrize("wrong", [{1, 2}, float("nan"), b"{", b'1},{"type":"b","data":2'])
-def test_an_event_amid_many_that_json_cannot_say_is_named_and_hides_nothing(wrong: Any):
+def test_an_unserializable_event_is_named_after_reporting_accepted_ones(wrong: Any):
     world = World([accepted({"events": [make_answer(1), make_answer(2)]})])
     events = [Event("a", data) for data in (1, 2, 3, wrong, 5)]
     with pytest.raises(Unsendable, match="Event 3 cannot be sent") as caught:
@@ -230,7 +230,7 @@ def test_an_event_amid_many_that_json_cannot_say_is_named_and_hides_nothing(wron
     assert len(world.asked) == 1
 
 
-def test_events_that_cannot_be_had_hide_nothing_that_was_accepted():
+def test_a_failing_iterable_reports_what_was_accepted():
     def events() -> Iterator[Event]:
         yield from (Event("a", 1), Event("a", 2), Event("a", 3))
         raise OSError("the file ends")
@@ -241,7 +241,7 @@ def test_events_that_cannot_be_had_hide_nothing_that_was_accepted():
     assert (caught.value.index, len(caught.value.accepted)) == (3, 2)
 
 
-def test_giving_up_amid_many_names_the_key_of_them_all():
+def test_giving_up_in_a_later_batch_names_the_common_key():
     with pytest.raises(GaveUp) as caught:
         many(
             3, accepted({"events": [make_answer(1), make_answer(2)]}), problem(503, **{"retry-after": "3600"})
@@ -249,20 +249,20 @@ def test_giving_up_amid_many_names_the_key_of_them_all():
     assert caught.value.idempotency_key == "key"
 
 
-def test_none_at_all_asks_nothing():
+def test_no_events_send_no_request():
     world, told = many(0)
     assert (world.asked, told) == ([], [])
 
 
 @given(st.lists(st.integers(0, 200), max_size=60), st.integers(1, 20))
-def test_batches_keep_the_order_and_both_bounds(sizes: list[int], most: int):
+def test_batches_keep_the_order_and_both_limits(sizes: list[int], most: int):
     cut = list(split_batches([Event("a", "x" * size) for size in sizes], batch_size=most, max_bytes=300))
     assert all(len(batch) <= most for batch in cut)
     assert all(len(batch) == 1 or sum(map(len, batch)) <= 300 for batch in cut)
     assert [len(json.loads(event)["data"]) for batch in cut for event in batch] == sizes
 
 
-def test_bytes_go_out_as_they_are_and_what_json_cannot_say_is_refused_here():
+def test_bytes_are_sent_unchanged_and_unserializable_data_is_refused():
     world = World([accepted()])
     world.drive(send_one(Event("a", b'{"n": 1e2}'), "key", Retries(), world.edge))
     assert world.asked[0].body == b'{"type":"a","data":{"n": 1e2}}'
@@ -273,10 +273,10 @@ def test_bytes_go_out_as_they_are_and_what_json_cannot_say_is_refused_here():
 
 
 @pytest.mark.parametrize("data", [b" [1, 2.50]\n", b"9" * 5_000, b"1e999", b'"\\ud800"', '"Zoë"'.encode()])
-def test_exact_json_is_not_judged_by_what_python_makes_of_it(data: bytes):
+def test_raw_json_is_not_limited_by_python_numbers(data: bytes):
     assert encode_event(Event("a", data)) == b'{"type":"a","data":' + data + b"}"
 
 
-def test_channels_are_sent_only_where_there_are_some() -> None:
+def test_channels_are_sent_only_if_set() -> None:
     assert encode_event(Event("a", 1)) == b'{"type":"a","data":1}'
     assert encode_event(Event("a", 1, ["eu", "us"])) == b'{"type":"a","data":1,"channels":["eu","us"]}'

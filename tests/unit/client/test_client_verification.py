@@ -40,7 +40,7 @@ def test_another_body_or_secret_does_not_verify():
         assert failed.value.reason is VerificationFailure.NO_MATCHING_SIGNATURE
 
 
-def test_an_old_webhook_verifies_within_the_tolerance_alone():
+def test_an_old_webhook_verifies_only_within_the_tolerance():
     old = headers(at=datetime.now(UTC) - timedelta(minutes=10))
     with pytest.raises(VerificationError) as failed:
         verify(old, BODY, NEW.reveal())
@@ -50,12 +50,12 @@ def test_an_old_webhook_verifies_within_the_tolerance_alone():
 
 
 @pytest.mark.parametrize("secrets", [(), ("whsec_short",), ("whpk_short",)])
-def test_a_verifier_refuses_secrets_that_are_none(secrets: tuple[str, ...]):
+def test_a_verifier_refuses_invalid_secrets(secrets: tuple[str, ...]):
     with pytest.raises(MalformedSecret):
         Verifier(*secrets)
 
 
-def test_hmac_needs_no_cryptography_and_ed25519_says_so():
+def test_only_ed25519_needs_the_cryptography_package():
     program = (
         "import sys; sys.modules['cryptography'] = None; from waybill_client import Verifier; Verifier({!r})"
     )

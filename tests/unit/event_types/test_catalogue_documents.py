@@ -82,7 +82,7 @@ def plain(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("write", "judged"), WRITERS)
-def test_the_document_is_valid_for_whatever_is_in_the_catalogue(write: Writer, judged: Judge) -> None:
+def test_the_document_is_valid_for_any_catalogue(write: Writer, judged: Judge) -> None:
     assert judged(plain(write(TYPES, version=7))) == []
     assert judged(plain(write([], version=0))) == []
 
@@ -102,7 +102,7 @@ def test_a_broken_document_is_invalid(write: Writer, judged: Judge, path: tuple[
 
 
 @pytest.mark.parametrize(("write", "_judged"), WRITERS)
-def test_every_reference_leads_somewhere_in_the_document(write: Writer, _judged: Judge) -> None:
+def test_every_reference_resolves_within_the_document(write: Writer, _judged: Judge) -> None:
     document = plain(write(TYPES, version=7))
     found = list(references(document))
     assert len(found) > 10
@@ -119,13 +119,13 @@ def references(value: Any) -> list[str]:
     return [ref for one in value for ref in references(one)] if isinstance(value, list) else []
 
 
-def test_a_schema_of_a_newer_dialect_says_so_to_asyncapi() -> None:
+def test_asyncapi_marks_schemas_of_a_newer_dialect() -> None:
     schemas = build_asyncapi(TYPES, version=7)["components"]["schemas"]
     assert schemas["order.newer"]["schemaFormat"] == "application/schema+json;version=2020-12"
     assert "schemaFormat" not in schemas["order.created"]
 
 
-def test_both_tell_of_our_headers_and_of_what_is_deprecated() -> None:
+def test_both_documents_have_our_headers_and_deprecations() -> None:
     webhook = build_openapi(TYPES, version=7)["webhooks"]["order.created"]["post"]
     message = build_asyncapi(TYPES, version=7)["components"]["messages"]["order.created"]
     assert webhook["deprecated"] is message["payload"]["deprecated"] is True
@@ -136,7 +136,7 @@ def test_both_tell_of_our_headers_and_of_what_is_deprecated() -> None:
     assert set(message["headers"]["required"]) == set(message["examples"][0]["headers"]) == names
 
 
-def test_examples_are_bodies_as_they_are_sent_and_as_their_schemas_say() -> None:
+def test_examples_are_complete_bodies_that_match_their_schemas() -> None:
     document = plain(build_openapi(TYPES, version=7))
     content = document["webhooks"]["order.created"]["post"]["requestBody"]["content"]["application/json"]
     # What a reader of the document does: the schema with the components that it refers to.

@@ -120,12 +120,12 @@ def test_each_signal_counts_for_or_against_the_breaker_and_the_limit(
 
 
 @pytest.mark.parametrize("signal", [Signal.BAD, Signal.SLOW, Signal.CONGESTED])
-def test_whatever_is_not_good_ends_the_ramp(signal: Signal):
+def test_anything_but_success_ends_the_ramp(signal: Signal):
     ramping = replace(healthy(), limit=InFlightLimit(8, ramping=True))
     assert after(ramping, make_sample(signal)).limit == InFlightLimit(4, ramping=False, lowered_at=NOW)
 
 
-def test_our_own_interruption_changes_nothing():
+def test_an_interruption_by_us_changes_nothing():
     assert apply_all(healthy(), make_sample(Signal.NONE)) == (healthy(), [])
 
 
@@ -280,7 +280,7 @@ def warning(percent: int) -> DisableWarning:
     return DisableWarning(percent, NOW, NOW + 100 * HOUR)
 
 
-def test_the_first_failure_says_since_when():
+def test_the_first_failure_starts_the_failing_time():
     health = after(healthy(), *failures(1, 2, 3))
     assert (health.failing_since, health.failed, health.last_failed_at) == (NOW + HOUR, 3, NOW + 3 * HOUR)
 
@@ -359,12 +359,12 @@ def test_a_full_endpoint_waits_for_an_attempt_to_end(in_flight: int):
     assert allowed(healthy(8), in_flight=in_flight) == Allowance(0, Hold.IN_FLIGHT_LIMIT)
 
 
-def test_an_open_breaker_lets_nothing_through_before_its_time():
+def test_an_open_breaker_allows_nothing_before_its_probe_time():
     probe_at = NOW + 30 * SECOND
     assert allowed(opened(), probe_at - timedelta.resolution) == Allowance(0, Hold.BREAKER_OPEN, probe_at)
 
 
-def test_an_open_breaker_lets_one_probe_through_when_its_time_has_come():
+def test_an_open_breaker_allows_one_probe_at_its_probe_time():
     assert allowed(opened(), NOW + 30 * SECOND) == Allowance(1, Hold.BREAKER_OPEN, is_probe=True)
 
 
@@ -377,7 +377,7 @@ def test_probe_waits_while_older_attempts_use_the_whole_limit():
     assert allowed(opened(), NOW + HOUR, in_flight=16) == Allowance(0, Hold.IN_FLIGHT_LIMIT)
 
 
-def test_nothing_is_let_through_while_the_probe_is_in_flight():
+def test_nothing_is_allowed_while_the_probe_is_in_flight():
     assert allowed(on_probation(), NOW + HOUR) == Allowance(0, Hold.BREAKER_OPEN)
 
 
@@ -396,13 +396,13 @@ def test_a_requested_wait_holds_the_probe():
 TEN_A_SECOND = RateLimit(10, SECOND)
 
 
-def test_a_rate_limit_permits_what_is_due_and_says_when_to_look_again():
+def test_a_rate_limit_allows_its_rate_and_gives_the_next_time():
     assert allowed(healthy(), rate=TEN_A_SECOND) == Allowance(
         1, Hold.RATE_LIMIT, NOW + 0.1 * SECOND, counts_from=NOW
     )
 
 
-def test_a_rate_limit_permits_nothing_before_the_next_is_due():
+def test_a_rate_limit_allows_nothing_before_the_next_time():
     due = NOW + 0.07 * SECOND
     assert allowed(healthy(), rate=TEN_A_SECOND, next_at=due) == Allowance(
         0, Hold.RATE_LIMIT, due, counts_from=due

@@ -203,11 +203,11 @@ def test_gone_disables_the_endpoint_despite_retry_after():
 
 
 @pytest.mark.parametrize("status", [200, 410, 413, 503])
-def test_a_truncated_response_is_retried_whatever_its_status(status: int):
+def test_a_truncated_response_is_retried_for_any_status(status: int):
     assert decide_after(CutShort(status)) == RetryAt(IN_FIVE_MINUTES, Reason.CUT_SHORT)
 
 
-def test_an_interrupted_last_attempt_is_handed_back_too():
+def test_an_interrupted_last_attempt_is_retried_too():
     assert decide_after(Interrupted(), step=9) == HandBack(Reason.INTERRUPTED)
 
 
@@ -309,7 +309,7 @@ def test_every_reason_reads_as_a_sentence(reason: Reason):
 @pytest.mark.parametrize(
     ("unburned", "seconds"), [(0, 5), (1, 10), (3, 40), (6, 300), (1_000_000, 300), (-1, 5)]
 )
-def test_proxy_failures_are_retried_ever_more_slowly_for_ever(unburned: int, seconds: int):
+def test_proxy_failures_are_retried_without_end_at_growing_delays(unburned: int, seconds: int):
     decision = decide(
         ProxyFailed(), step=9, schedule=DEFAULT_SCHEDULE, now=NOW, jitter=0.0, uncounted_attempts=unburned
     )

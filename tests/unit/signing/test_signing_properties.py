@@ -56,9 +56,7 @@ def with_a_bit_flipped(whole: bytes, place: int) -> bytes:
     shared=st.binary(min_size=24, max_size=64),
     seed=st.binary(min_size=32, max_size=32),
 )
-def test_what_was_signed_is_verified(
-    message_id: str, timestamp: int, body: bytes, shared: bytes, seed: bytes
-):
+def test_signed_webhooks_verify(message_id: str, timestamp: int, body: bytes, shared: bytes, seed: bytes):
     pair = Ed25519Secret(seed)
     secrets: list[Secret] = [HmacSecret(shared), pair]
     moment = datetime.fromtimestamp(timestamp, tz=UTC)
@@ -73,7 +71,7 @@ def test_what_was_signed_is_verified(
     body=st.binary(min_size=1),
     place=st.integers(0, 1 << 20),
 )
-def test_any_bit_flipped_is_noticed(secret: Secret, part: str, body: bytes, place: int):
+def test_any_flipped_bit_is_detected(secret: Secret, part: str, body: bytes, place: int):
     signed = sign([secret], message_id="evt_01kawt", timestamp=TIMESTAMP, body=body).to_dict()
     sent = {name: value.encode() for name, value in signed.items()} | {"body": body}
     sent[part] = with_a_bit_flipped(sent[part], place % (8 * len(sent[part])))
@@ -103,7 +101,7 @@ def test_each_bit_of_the_published_vectors_counts(signature: str, key: str, part
     others=st.dictionaries(st.text(), VALUES),
     body=st.binary(),
 )
-def test_whatever_a_stranger_sends_is_one_kind_of_error(
+def test_arbitrary_requests_raise_only_verification_errors(
     message_id: str | bytes,
     timestamp: str | bytes,
     signature: str | bytes,
@@ -122,6 +120,6 @@ def test_whatever_a_stranger_sends_is_one_kind_of_error(
 @given(
     st.dictionaries(st.sampled_from(["Webhook-Id", "webhook-id", "WEBHOOK-TIMESTAMP"]) | st.text(), VALUES)
 )
-def test_headers_of_any_shape_are_one_kind_of_error(sent: dict[str, str | bytes]):
+def test_arbitrary_headers_raise_only_verification_errors(sent: dict[str, str | bytes]):
     with pytest.raises(VerificationError):
         verify(sent, BODY, [SHARED, PAIR], now=NOW)

@@ -35,7 +35,7 @@ def accepted_with(secret: Secret, *, at: datetime) -> bool:
     return True
 
 
-def test_a_ring_of_one_secret_holds_it_for_good():
+def test_a_single_secret_never_expires():
     assert KeyRing.from_secret(OLD).get_live_secrets(NOW + 10_000 * DAY) == (OLD,)
 
 
@@ -80,7 +80,7 @@ def test_a_second_rotation_may_shorten_the_first():
     assert twice.get_live_secrets(NOW + timedelta(hours=1)) == (NEWER,)
 
 
-def test_a_rotation_drops_the_secrets_that_are_over():
+def test_a_rotation_drops_expired_secrets():
     later = ROTATED.rotate_to(NEWER, now=NOW + 2 * DAY, overlap=DAY)
     assert later.entries == (RingEntry(NEWER), RingEntry(NEW, NOW + 3 * DAY))
 

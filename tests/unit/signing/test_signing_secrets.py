@@ -110,18 +110,18 @@ def test_a_public_key_of_another_length_is_malformed(count: int):
         parse_public_key("whpk_" + base64_of(count))
 
 
-def test_a_pair_whose_halves_do_not_belong_together_is_malformed():
+def test_a_pair_with_mismatched_halves_is_malformed():
     with pytest.raises(MalformedSecret, match="belong together"):
         parse_secret("whsk_" + base64_of(64))
 
 
-def test_a_public_key_is_no_secret():
+def test_a_public_key_is_not_a_secret():
     with pytest.raises(MalformedSecret, match="signs nothing"):
         parse_secret(PUBLIC_TEXT)
 
 
 @pytest.mark.parametrize("text", ["whsec_" + HMAC_TEXT, PAIR_TEXT, HMAC_TEXT])
-def test_a_secret_is_no_public_key(text: str):
+def test_a_secret_is_not_a_public_key(text: str):
     with pytest.raises(MalformedSecret, match="whpk_"):
         parse_public_key(text)
 
@@ -143,7 +143,7 @@ def test_a_secret_is_no_public_key(text: str):
         "\x00" * 40,
     ],
 )
-def test_text_that_is_no_secret_is_malformed(text: str):
+def test_other_text_is_malformed(text: str):
     with pytest.raises(MalformedSecret):
         parse_secret(text)
 
@@ -166,15 +166,15 @@ def test_a_key_id_is_twelve_hex_letters():
     assert [len(bytes.fromhex(secret.key_id)) for secret in SECRETS] == [6, 6]
 
 
-def test_a_key_id_is_the_same_for_ever():
+def test_a_key_id_never_changes():
     assert [secret.key_id for secret in SECRETS] == ["644a9ebd0266", "3b03b46a5ae6"]
 
 
-def test_the_two_halves_of_a_pair_go_by_one_id():
+def test_both_halves_of_a_pair_have_the_same_id():
     assert parse_public_key(PUBLIC_TEXT).key_id == parse_secret(PAIR_TEXT).key_id
 
 
-def test_the_same_bytes_as_another_kind_of_key_go_by_another_id():
+def test_the_same_bytes_as_another_kind_of_key_have_another_id():
     raw = bytes(range(32))
     ids = {HmacSecret(raw).key_id, Ed25519Secret(raw).key_id, PublicKey(raw).key_id}
     assert len(ids) == 3
@@ -204,7 +204,7 @@ def test_no_secret_ever_shows_its_key(random_bytes: bytes):
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_secret_shows_which_one_it_is(secret: Secret):
+def test_a_secrets_repr_has_its_id(secret: Secret):
     assert secret.key_id in repr(secret)
 
 
@@ -224,7 +224,7 @@ def test_a_public_key_shows_itself():
         "whsec_é" + HMAC_TEXT,
     ],
 )
-def test_an_error_about_a_secret_does_not_carry_it_along(text: str):
+def test_an_error_about_a_secret_does_not_contain_it(text: str):
     with pytest.raises(MalformedSecret) as caught:
         parse_secret(text)
     error = caught.value

@@ -31,7 +31,7 @@ ENGINE = {
 }
 
 
-def test_the_folder_by_itself_verifies_and_brings_nothing_of_the_engine(tmp_path: Path):
+def test_the_package_verifies_without_the_engine(tmp_path: Path):
     folder = tmp_path / "signing"
     shutil.copytree(Path(signing.__file__).parent, folder)
     said = subprocess.run(

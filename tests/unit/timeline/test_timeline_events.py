@@ -34,20 +34,20 @@ def other(arrival: EventArrival) -> EventFate:
     return build_event_timeline(arrival).endpoints[-1]
 
 
-def test_an_endpoint_that_asked_for_it_is_told_with_its_pattern_and_delivery():
+def test_a_matching_endpoint_has_its_pattern_and_delivery():
     fate = build_event_timeline(ARRIVAL).endpoints[0]
     assert (fate.verdict, fate.pattern, fate.delivery) == (MatchVerdict.MATCHED, "order.*", MATCHED)
     assert fate.sentence.startswith("Its filter includes order.*: dlv_")
     assert fate.sentence.endswith(" is in flight.")
 
 
-def test_an_endpoint_that_did_not_ask_is_told_with_what_it_asks_for():
+def test_an_unmatched_endpoint_shows_its_filter():
     fate = other(ARRIVAL)
     assert (fate.verdict, fate.pattern, fate.delivery) == (MatchVerdict.NOT_ASKED_FOR, None, None)
     assert fate.sentence == "Its filter includes invoice.*, user.left, but not order.created."
 
 
-def test_a_filter_that_was_changed_since_is_told_as_it_was_then():
+def test_a_changed_filter_is_shown_as_it_was_then():
     fate = other(
         replace(ARRIVAL, others=[replace(OTHER, filter=("*",))], changes={OTHER.id: [change(5, "a", "b")]})
     )
@@ -60,7 +60,7 @@ def test_matching_endpoint_without_delivery_was_being_changed():
     assert fate.verdict is MatchVerdict.JUST_CHANGED
 
 
-def test_an_endpoint_that_was_deleted_since_says_so():
+def test_an_endpoint_deleted_later_is_marked_as_deleted():
     deleted = replace(OTHER, deleted_at=AT + timedelta(days=1))
     assert other(replace(ARRIVAL, others=[deleted])).sentence.endswith(" It has been deleted since.")
 
@@ -79,7 +79,7 @@ def test_other_filters_are_not_evaluated_for_a_test_event():
     assert told.summary == "It is a test event, sent directly to one endpoint, regardless of its filter."
 
 
-def test_what_the_engine_has_to_say_goes_to_operational_endpoints_alone():
+def test_system_events_are_sent_to_operational_endpoints_only():
     arrival = replace(
         ARRIVAL,
         event=replace(EVENT, type="endpoint.disabled"),
@@ -91,7 +91,7 @@ def test_what_the_engine_has_to_say_goes_to_operational_endpoints_alone():
     assert fate.sentence == "endpoint.disabled is a system event, which only operational endpoints get."
 
 
-def test_without_a_pattern_nothing_is_made_up():
+def test_a_missing_pattern_is_not_invented():
     unknown = replace(MATCHED, matched_by=None)
     fate = build_event_timeline(replace(ARRIVAL, owed=[(unknown, OWED_TO)])).endpoints[0]
     assert fate.verdict is MatchVerdict.MATCHED
@@ -128,11 +128,11 @@ def test_without_a_pattern_nothing_is_made_up():
         ),
     ],
 )
-def test_an_event_tells_in_one_sentence_where_it_went(arrival: EventArrival, said: str):
+def test_the_summary_is_one_sentence(arrival: EventArrival, said: str):
     assert build_event_timeline(arrival).summary == said
 
 
-def test_of_many_patterns_the_first_are_told():
+def test_only_the_first_of_many_patterns_are_shown():
     assert (
         format_patterns([f"a{n}" for n in range(12)]) == "a0, a1, a2, a3, a4, a5, a6, a7, a8, a9 and 2 more"
     )
@@ -144,18 +144,18 @@ def filter_then(now: tuple[str, ...], changes: list[SubscriptionChange], *, at: 
     return reconstruct_subscription(replace(OTHER, filter=now), changes, at=at).types
 
 
-def test_without_a_change_since_the_filter_is_as_it_is():
+def test_an_unchanged_filter_is_the_present_one():
     assert filter_then(("now",), [], at=AT) == ("now",)
     assert filter_then(("now",), [change(-5, "before")], at=AT) == ("now",)
 
 
-def test_the_first_change_since_tells_how_the_filter_was():
+def test_the_first_later_change_has_the_previous_filter():
     changes = [change(30, "second"), change(5, "first"), change(-5, "before")]
     assert filter_then(("now",), changes, at=AT) == ("first",)
 
 
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=6, unique=True), st.integers(0, 1_000))
-def test_any_moment_of_a_filters_life_is_found_again(moments: list[int], asked: int):
+def test_the_filter_of_any_past_time_is_reconstructed(moments: list[int], asked: int):
     moments.sort()
     # The filter is named after the moment from which on it was so.
     lives = [0, *moments]
@@ -164,7 +164,7 @@ def test_any_moment_of_a_filters_life_is_found_again(moments: list[int], asked: 
     assert found == (str(max(at for at in lives if at <= asked)),)
 
 
-def test_each_part_of_what_it_wanted_is_found_by_its_own_changes():
+def test_filter_channels_and_condition_are_reconstructed_separately():
     now = replace(OTHER, filter=("now",), channels=("us",), condition="b")
     changes = [
         SubscriptionChange(OTHER.id, AT + timedelta(seconds=9), ("eu",), "channels"),
@@ -195,13 +195,13 @@ def test_timeline_names_the_channels_that_did_not_match():
     assert passed_over(channels=("eu",), condition=None).sentence.endswith("the event has none.")
 
 
-def test_a_condition_that_was_not_met_is_told_with_its_words():
+def test_an_unmet_condition_is_quoted():
     fate = passed_over(channels=(), condition="total > `200`", body=BODY)
     assert fate.verdict is MatchVerdict.CONDITION_NOT_MET
     assert fate.sentence == "Its condition does not hold for the event: total > `200`"
 
 
-def test_a_condition_cannot_be_asked_again_once_the_payload_is_gone():
+def test_a_condition_cannot_be_evaluated_without_the_payload():
     fate = passed_over(channels=(), condition="total > `200`", body=None)
     assert fate.verdict is MatchVerdict.CONDITION_NOT_MET
     assert "no longer stored" in fate.sentence
@@ -212,7 +212,7 @@ def test_endpoint_that_matches_only_now_was_changed_meanwhile():
     assert fate.verdict is MatchVerdict.JUST_CHANGED
 
 
-def test_a_condition_that_could_not_be_answered_is_told_beside_the_delivery():
+def test_a_failed_condition_is_shown_with_the_delivery():
     failed = replace(ARRIVAL.owed[0][0], matched_by="order.*", condition_failed="length() takes string.")
     (fate, _) = build_event_timeline(replace(ARRIVAL, owed=[(failed, ARRIVAL.owed[0][1])])).endpoints
     assert fate.condition_failed == "length() takes string."

@@ -75,30 +75,30 @@ SPENT = "The last attempt of the schedule failed, so there will be no other."
         ),
     ],
 )
-def test_a_delivery_that_is_over_tells_how_and_when(said: str, expected: str):
+def test_a_final_delivery_shows_its_result_and_time(said: str, expected: str):
     assert said == expected
 
 
-def test_a_delivery_that_waits_tells_for_which_attempt_of_how_many_and_until_when():
+def test_a_waiting_delivery_shows_its_next_attempt_and_due_time():
     assert waiting(attempts=3, step=3) == "Waits for attempt 4 of 10, due at 18:35:00."
 
 
-def test_attempts_that_burned_nothing_and_earlier_runs_are_counted():
+def test_attempts_outside_the_schedule_and_earlier_runs_are_counted():
     assert "attempt 4 of 11," in waiting(attempts=3, step=2)
     assert "attempt 11 of 20," in waiting(attempts=10, step=0)
 
 
-def test_a_schedule_that_was_made_shorter_has_this_attempt_left():
+def test_a_shortened_schedule_still_allows_this_attempt():
     assert "attempt 13 of 13," in waiting(attempts=12, step=12)
 
 
-def test_a_delivery_that_waits_for_its_time_tells_that_its_endpoint_is_paused():
+def test_a_waiting_delivery_says_that_its_endpoint_is_paused():
     paused = replace(SITUATION, state=EndpointState.PAUSED)
     story = replace(STORY, endpoint_status=paused, delivery=replace(STORY.delivery, due_at=SOON))
     assert standing(story).endswith(" Even then it is held while the endpoint is paused.")
 
 
-def test_a_delivery_that_is_due_and_free_is_about_to_go():
+def test_a_due_delivery_waits_for_its_turn():
     assert standing(STORY) == ("Due since 18:00:00 for attempt 1 of 10: it waits for its turn.")
 
 
@@ -108,7 +108,7 @@ def test_a_delivery_of_a_deleted_endpoint_is_about_to_be_cancelled():
     )
 
 
-def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
+def test_a_delivery_in_flight_shows_its_start_and_worker():
     flying = replace(STORY, delivery=replace(STORY.delivery, status=DeliveryStatus.IN_FLIGHT))
     queued = replace(flying, progress=DeliveryProgress(0, after(1), None, None))
     taken = replace(flying, progress=DeliveryProgress(0, after(1), after(2), "host:1"))
@@ -177,14 +177,14 @@ def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
         ),
     ],
 )
-def test_a_delivery_that_is_held_tells_by_what_since_when_and_what_ends_it(
+def test_a_held_delivery_shows_its_hold_start_and_end(
     situation: EndpointStatus, why_now: str, what_next: str
 ):
     assert held(situation) == f"Held: {why_now} {what_next}"
 
 
 @pytest.mark.parametrize("hold", Hold)
-def test_every_hold_has_words(hold: Hold):
+def test_every_hold_has_a_description(hold: Hold):
     assert describe_hold(hold).startswith("its endpoint")
 
 

@@ -35,7 +35,7 @@ def whats(story: DeliveryHistory) -> list[TimelineEntryKind]:
     return [step.kind for step in build_delivery_timeline(story).steps]
 
 
-def test_a_trace_begins_with_the_event_and_the_pattern_that_asked_for_it():
+def test_a_timeline_begins_with_the_event_and_the_matching_pattern():
     accepted, matched = build_delivery_timeline(STORY).steps
     assert (accepted.kind, accepted.at) == (TimelineEntryKind.ACCEPTED, MADE)
     assert accepted.details["event_type"] == "order.created"
@@ -43,12 +43,12 @@ def test_a_trace_begins_with_the_event_and_the_pattern_that_asked_for_it():
     assert matched.sentence.endswith(", whose filter includes order.*.")
 
 
-def test_a_test_is_told_to_be_sent_by_name():
+def test_a_test_event_is_shown_as_sent_directly():
     named = replace(STORY.delivery, matched_by=None, event_type="waybill.test")
     assert list_sentences(replace(STORY, delivery=named))[1].endswith(", to which it was sent directly.")
 
 
-def test_without_a_pattern_nothing_is_made_up():
+def test_a_missing_pattern_is_not_invented():
     unknown = replace(STORY.delivery, matched_by=None)
     assert "directly, or before patterns were stored" in list_sentences(replace(STORY, delivery=unknown))[1]
 
@@ -74,18 +74,18 @@ def test_every_attempt_has_four_steps_in_order():
     assert decided.details["next_due_at"] == after(7)
 
 
-def test_a_success_is_told_as_one():
+def test_a_success_is_shown_as_success():
     steps = build_delivery_timeline(replace(STORY, attempts=[attempt(1, claimed=2, next_due=None)])).steps
     assert [step.kind for step in steps[-2:]] == [TimelineEntryKind.SUCCEEDED, TimelineEntryKind.DECIDED]
     assert steps[-1].sentence == "The endpoint accepted the delivery."
 
 
-def test_an_attempt_of_an_older_release_tells_nothing_of_its_claim():
+def test_an_attempt_of_an_older_release_has_no_claim_step():
     old = replace(attempt(1, claimed=2, next_due=7), claimed_at=None)
     assert TimelineEntryKind.CLAIMED not in whats(replace(STORY, attempts=[old]))
 
 
-def test_an_attempt_that_dialled_nothing_says_so():
+def test_an_attempt_without_a_connection_says_so():
     blocked = replace(attempt(1, claimed=2, next_due=7), address=None, status=None)
     assert "(no connection)" in list_sentences(replace(STORY, attempts=[blocked]))[3]
 
@@ -98,12 +98,12 @@ def waited(story: DeliveryHistory) -> list[object]:
     ]
 
 
-def test_a_later_attempt_has_waited_since_the_earlier_one_said_it_was_due():
+def test_a_later_attempt_waits_since_its_planned_time():
     attempts = [attempt(1, claimed=1, next_due=10), attempt(2, claimed=13, next_due=300)]
     assert waited(replace(STORY, attempts=attempts)) == [1_000, 3_000]
 
 
-def test_who_asks_again_makes_it_due():
+def test_a_replay_request_makes_it_due():
     attempts = [attempt(1, claimed=1, next_due=300), attempt(2, claimed=13, next_due=None)]
     assert waited(
         replace(STORY, attempts=attempts, replay_requests=[replay_requested(12), replay_requested(12.5)])
@@ -119,11 +119,11 @@ def test_oldest_shown_attempt_has_no_invented_wait():
     assert waited(replace(STORY, attempts=[attempt(7, claimed=50, next_due=60)])) == [None]
 
 
-def test_a_clock_that_is_behind_makes_no_negative_wait():
+def test_clock_skew_makes_no_negative_wait():
     assert waited(replace(STORY, attempts=[attempt(1, claimed=-0.2, next_due=60)])) == [0]
 
 
-def test_the_claim_that_has_it_now_is_the_last_step():
+def test_the_current_claim_is_the_last_step():
     progress = (
         replace(STORY.progress, claimed_at=after(20), started_at=after(21), worker="host:2", step=1)
         if STORY.progress
@@ -136,7 +136,7 @@ def test_the_claim_that_has_it_now_is_the_last_step():
     assert (last.details["worker"], last.details["started_at"]) == ("host:2", after(21))
 
 
-def test_what_happened_to_the_endpoint_stands_between_the_attempts():
+def test_endpoint_changes_are_between_the_attempts():
     story = replace(
         STORY,
         attempts=[attempt(1, claimed=1, next_due=10), attempt(2, claimed=40, next_due=None)],
@@ -151,7 +151,7 @@ def test_what_happened_to_the_endpoint_stands_between_the_attempts():
     assert "The endpoint was paused by cli:ada: moving house." in list_sentences(story)
 
 
-def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
+def test_effects_follow_their_attempt_and_the_end_is_last():
     ended = after(1.6)
     gone = replace(
         attempt(1, claimed=1, next_due=5), next_due_at=None, decision="disable_endpoint", reason="gone"
@@ -178,7 +178,7 @@ def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
     ]
 
 
-def test_who_asked_for_it_again_is_told():
+def test_a_replay_step_names_its_actor():
     assert (
         list_sentences(replace(STORY, replay_requests=[replay_requested(60)]))[-1]
         == "Replayed by cli:ada; it was failed."
@@ -193,7 +193,7 @@ def test_who_asked_for_it_again_is_told():
 
 
 # ------------------------------------------------------------------ holds that began before
-def test_a_pause_that_began_before_the_delivery_stands_before_it():
+def test_an_earlier_pause_precedes_the_delivery():
     story = replace(STORY, entries_before=[entry("endpoint.paused", -86_400)])
     assert whats(story) == [TimelineEntryKind.PAUSED, TimelineEntryKind.ACCEPTED, TimelineEntryKind.MATCHED]
 
@@ -241,7 +241,7 @@ def test_pause_step_uses_the_entry_that_began_it():
     assert find_active_holds([first, second], at=MADE) == [first]
 
 
-def test_a_pause_that_the_journal_does_not_know_is_told_from_the_endpoint():
+def test_an_unjournaled_pause_comes_from_the_endpoint():
     paused = replace(
         SITUATION,
         state=EndpointState.PAUSED,
@@ -255,7 +255,7 @@ def test_a_pause_that_the_journal_does_not_know_is_told_from_the_endpoint():
     assert whats(known).count(TimelineEntryKind.PAUSED) == 1
 
 
-def test_an_open_breaker_that_the_journal_does_not_know_is_told_from_its_health():
+def test_an_unjournaled_open_breaker_comes_from_the_health():
     health = SITUATION.health
     assert health is not None
     breaker = replace(health.breaker, state=BreakerState.OPEN, since=after(30), probe_at=after(60))
@@ -267,7 +267,7 @@ def test_an_open_breaker_that_the_journal_does_not_know_is_told_from_its_health(
         assert len(build_delivery_timeline(replace(story, entries_since=[entry(known, 30)])).steps) == 3
 
 
-def test_what_holds_the_endpoint_after_the_delivery_was_over_is_no_part_of_it():
+def test_later_holds_are_not_part_of_a_final_delivery():
     paused = replace(SITUATION, state=EndpointState.PAUSED, state_changed_at=after(90))
     over = replace(STORY.delivery, status=DeliveryStatus.SUCCEEDED, finished_at=after(5), reason="delivered")
     assert TimelineEntryKind.PAUSED not in whats(
@@ -277,14 +277,14 @@ def test_what_holds_the_endpoint_after_the_delivery_was_over_is_no_part_of_it():
 
 # ------------------------------------------------------------------ words of the journal
 @pytest.mark.parametrize("what", OF_ENDPOINTS)
-def test_every_word_of_the_journal_has_a_sentence_of_its_own(what: TimelineEntryKind):
+def test_every_journal_action_has_its_own_sentence(what: TimelineEntryKind):
     said = describe_entry(entry(what, 0))
     assert said.startswith("The ")
     assert said.endswith(".")
     assert what not in said
 
 
-def test_a_word_that_is_not_known_is_told_as_it_is():
+def test_an_unknown_journal_action_is_shown_as_it_is():
     step = build_delivery_timeline(replace(STORY, entries_since=[entry("endpoint.moved_house", 5)])).steps[-1]
     assert (step.kind, step.sentence) == (TimelineEntryKind.OTHER, "Endpoint: moved house, by cli:ada.")
     assert step.details["entry"] == "endpoint.moved_house"
@@ -307,18 +307,18 @@ def test_a_word_that_is_not_known_is_told_as_it_is():
         (entry("endpoint.disabled", 0, reason="failing"), "it failed for too long without a success."),
     ],
 )
-def test_a_sentence_tells_what_is_known(known: JournalEntry, said: str):
+def test_a_sentence_has_the_known_facts(known: JournalEntry, said: str):
     assert describe_entry(known).endswith(said)
 
 
 @given(st.text(), st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.lists(st.text())))
-def test_whatever_the_journal_has_can_be_told(reason: str, details: dict[str, object]):
+def test_any_journal_entry_can_be_described(reason: str, details: dict[str, object]):
     for what in OF_ENDPOINTS:
         assert describe_entry(replace(entry(what, 0, reason=reason), details=details))
 
 
 @given(st.lists(st.sampled_from([str(what) for what in OF_ENDPOINTS]), max_size=8), st.data())
-def test_steps_are_in_order_of_time_whatever_happened(words: list[str], data: st.DataObject):
+def test_steps_are_always_in_time_order(words: list[str], data: st.DataObject):
     meanwhile = [entry(word, data.draw(st.floats(0, 100))) for word in words]
     attempts = [attempt(n, claimed=n * 10, next_due=n * 10 + 5) for n in range(1, 4)]
     steps = build_delivery_timeline(replace(STORY, attempts=attempts, entries_since=meanwhile)).steps
