@@ -7,11 +7,11 @@ from pathlib import Path
 from delivery.telemetry.metrics import instruments
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
-_HEAD = "| metric | type | label | what it is |\n|---|---|---|---|\n"
+_HEAD = "| metric | type | label | meaning |\n|---|---|---|---|\n"
 
 
 def render_metrics_table() -> str:
-    """The rows, one for each metric."""
+    """The rows, one per metric."""
     values = {}
     for metric, labels in instruments.LABEL_VALUES:
         name = metric._labelnames[0]  # noqa: SLF001  no public way
@@ -25,10 +25,12 @@ def render_metrics_table() -> str:
 
 
 def replace_table(text: str) -> str:
-    """The page with its table as the catalogue has it."""
-    before, _, after = text.partition(_HEAD)
+    """The page with its table replaced. Raises ValueError if the page has none."""
+    before, head, after = text.partition(_HEAD)
+    if not head:
+        raise ValueError(f"{PAGE} has no table that begins with {_HEAD!r}")
     rest = after.lstrip("|").split("\n\n", 1)
-    return before + _HEAD + render_metrics_table() + ("\n" + rest[1] if len(rest) > 1 else "")
+    return before + head + render_metrics_table() + ("\n" + rest[1] if len(rest) > 1 else "")
 
 
 if __name__ == "__main__":
