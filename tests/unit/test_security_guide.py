@@ -1,4 +1,4 @@
-"""What the page on attacks counts is what is there."""
+"""The numbers on the page of attacks are those of the tests."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "security.md"
 ROW = re.compile(r"^\| ([^|]+) \| (\d+) \|", re.MULTILINE)
 BEGINS = {
     "address": "addresses of",
-    "number": "numbers that",
-    "no host": "hosts that",
-    "unreadable": "what cannot",
-    "authority": "who is",
+    "number": "numeric addresses",
+    "no host": "invalid hosts",
+    "unreadable": "unparsable URLs",
+    "authority": "ambiguous hosts",
     "name": "names that",
 }
 
 
 def counted(beginning: str) -> int:
-    """The number in the row that begins so."""
+    """The number in the row with this beginning."""
     (found,) = [int(count) for words, count in ROW.findall(PAGE.read_text()) if words.startswith(beginning)]
     return found
 
@@ -34,4 +34,4 @@ def test_the_page_counts_the_destinations_of_the_corpus_as_they_are():
 
 
 def test_security_page_counts_the_fuzzed_readers():
-    assert counted("nonsense for every reader") == len(READERS)
+    assert counted("random input for every parser") == len(READERS)
