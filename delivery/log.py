@@ -23,16 +23,22 @@ class _LazyLogger:
         return structlog.get_logger()
 
     def __getattr__(self, method: str) -> Any:
-        while _deferred_setups:
-            _deferred_setups[-1].run()
+        for setup in tuple(_deferred_setups):
+            if logging.getLevelNamesMapping().get(method.upper(), logging.CRITICAL) < setup.level:
+                return _write_nothing
+            setup.run()
         return getattr(self._logger, method)
 
 
-class _DeferredSetup(logging.Handler):
-    """Sets logging up for the first line of ours or of a library, whose own log this handler is in."""
+def _write_nothing(*_: object, **_facts: object) -> None:
+    """The method of a level that is not logged."""
 
-    def __init__(self, set_up: Callable[[], None]) -> None:
-        super().__init__()
+
+class _DeferredSetup(logging.Handler):
+    """Sets logging up for the first line of ours, or of a library: it is a handler of theirs until then."""
+
+    def __init__(self, set_up: Callable[[], None], level: int) -> None:
+        super().__init__(level)
         self._set_up = set_up
 
     def run(self) -> None:
@@ -42,9 +48,7 @@ class _DeferredSetup(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.run()
-        root = logging.getLogger()
-        if record.levelno >= root.level:
-            root.handle(record)
+        logging.getLogger().handle(record)
 
 
 _deferred_setups: list[_DeferredSetup] = []
@@ -55,8 +59,8 @@ def get_logger() -> Any:
     return _LazyLogger()
 
 
-def set_up_on_first_line(set_up: Callable[[], None]) -> None:
-    """Call `set_up` before the first line is written, if one is."""
-    setup = _DeferredSetup(set_up)
+def set_up_on_first_line(set_up: Callable[[], None], level: str) -> None:
+    """Call `set_up` before the first line of at least this level is written, if one is."""
+    setup = _DeferredSetup(set_up, logging.getLevelNamesMapping()[level.upper()])
     _deferred_setups.append(setup)
     logging.getLogger().addHandler(setup)

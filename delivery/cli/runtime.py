@@ -77,7 +77,7 @@ def set_up_cli_logs(settings: Settings) -> None:
 
         configure_logging(cli_settings)
 
-    set_up_on_first_line(configure)
+    set_up_on_first_line(configure, cli_settings.log_level)
 
 
 def get_actor() -> Actor:

@@ -90,8 +90,9 @@ def set_up():
     from delivery.telemetry.logs import configure_logging
     configure_logging(parse_settings({"log_format": "json", "log_level": "warning"}))
 
-set_up_on_first_line(set_up)
+set_up_on_first_line(set_up, "warning")
 log = get_logger()
+log.info("too.quiet")
 before = "structlog" in sys.modules
 if sys.argv[1] == "library":
     logging.getLogger("library").warning("lost")
