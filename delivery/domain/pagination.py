@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MAX_ID = UUID(int=(1 << 128) - 1)
 MIN_ID = UUID(int=0)
+# Of the deliveries of one endpoint.
+MAX_SEQUENCE = (1 << 63) - 1
 
 
 class HasId(Protocol):

@@ -12,13 +12,13 @@ from delivery.domain.errors import Conflict
 from delivery.domain.formats import EventOrigin, reconstruct_body
 from delivery.domain.holds import attach_hold, require_active
 from delivery.domain.ids import Prefix, format_id, require_found
+from delivery.domain.pagination import MAX_SEQUENCE
 from delivery.domain.validation import check_reason
 from delivery.ledger.queue import eligibility, reopen
 from delivery.ledger.records import attempts, deliveries, endpoints, events, journal
 from delivery.ledger.records.events import EventFilter, EventSummary
 from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.search import count, search, sequences, timeline
-from delivery.ledger.search.sequences import MAX_SEQUENCE as LARGEST_NUMBER
 from delivery.ledger.search.sequences import SequencedDelivery, SequencePage
 from delivery.log import get_logger
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from delivery.ledger.search.count import DeliveryCount
 
 __all__ = [
-    "LARGEST_NUMBER",
+    "MAX_SEQUENCE",
     "AttemptDetails",
     "DeliveryFilter",
     "DeliveryService",

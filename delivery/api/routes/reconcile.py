@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from delivery.api.http.auth import RequiresRead, ServicesDep
 from delivery.api.http.parameters import MAX_PAGE_SIZE, EndpointInPath
 from delivery.api.http.strict import StrictRoute
-from delivery.ledger.search.sequences import MAX_SEQUENCE
+from delivery.domain.pagination import MAX_SEQUENCE
 from delivery.schemas.sequences import SequencedDeliveryList
 
 router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=StrictRoute)

@@ -6,8 +6,6 @@ import typer
 
 from delivery import schemas
 from delivery.cli.options.common import EndpointArgument, JsonOption, ReasonOption, TenantOption
-from delivery.cli.output.endpoint_health import print_enable_preview, print_health
-from delivery.cli.output.endpoints import print_endpoint
 from delivery.cli.output.table import print_json
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
@@ -81,6 +79,8 @@ def enable(
     if json:
         print_json(schemas.endpoint_health.EnablePreviewOut.from_record(preview))
         return
+    from delivery.cli.output.endpoint_health import print_enable_preview
+
     print_enable_preview(preview, now=clock())
 
 
@@ -90,6 +90,8 @@ def health(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOpt
     if json:
         print_json(schemas.endpoint_health.EndpointHealthOut.from_record(endpoint_health))
         return
+    from delivery.cli.output.endpoint_health import print_health
+
     print_health(endpoint_health, now=clock())
 
 
@@ -98,4 +100,6 @@ def print_changed_endpoint(endpoint: Endpoint, json: bool) -> None:
     if json:
         print_json(schemas.endpoints.EndpointOut.from_record(endpoint))
         return
+    from delivery.cli.output.endpoints import print_endpoint
+
     print_endpoint(endpoint, (), now=clock())

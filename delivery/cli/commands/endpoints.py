@@ -10,7 +10,7 @@ from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.commands import endpoint_states as states
 from delivery.cli.commands import filter_test, reconcile
-from delivery.cli.commands.replays import recover
+from delivery.cli.commands.recovery import recover
 from delivery.cli.options.common import (
     EndpointArgument,
     JsonOption,
@@ -22,15 +22,12 @@ from delivery.cli.options.common import (
 )
 from delivery.cli.options.endpoints import EndpointOptions, SecretOption
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output.endpoints import print_endpoint, print_new_secret
 from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
 from delivery.cli.output.table import Column, is_interactive, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.endpoint import Endpoint, SealedSecret, Signature
 from delivery.domain.ids import EndpointId, Prefix, format_id
-from delivery.pipeline.parsing import NewEvent, build_test_event
-from delivery.services.endpoints.validation import NewEndpoint
 from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(
@@ -68,6 +65,9 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     An operational endpoint receives endpoint.disabled, endpoint.enabled, endpoint.breaker_opened,
     endpoint.breaker_closed, endpoint.disable_warning and delivery.failed, if they match its filters.
     """
+    from delivery.cli.output.endpoints import print_endpoint, print_new_secret
+    from delivery.services.endpoints.validation import NewEndpoint
+
     fields: dict[str, Any] = {**options.to_fields()}
     fields["headers"] = {name: value or "" for name, value in options.headers or ()}
     new = NewEndpoint(url, signature=signature, secret=secret, operational=operational, **fields)
@@ -125,6 +125,8 @@ def show(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOptio
     if json:
         print_json(schemas.endpoints.EndpointDetailOut.from_details(endpoint, secrets))
         return
+    from delivery.cli.output.endpoints import print_endpoint
+
     print_endpoint(endpoint, secrets, now=clock())
 
 
@@ -215,6 +217,8 @@ def rotate_secret(
     if json:
         print_json(schemas.endpoints.NewSecretOut.from_record(new_secret.secret, secret=new_secret.text))
         return
+    from delivery.cli.output.endpoints import print_new_secret
+
     print_new_secret(new_secret)
 
 
@@ -229,6 +233,7 @@ def send_test(
     json: JsonOption = False,
 ) -> None:
     """Send a test event to an endpoint, whatever its filter says: `waybill.test`."""
+    from delivery.pipeline.parsing import NewEvent, build_test_event
 
     async def use(uses: Services) -> bytes:
         endpoint = await uses.endpoints.read(tenant_id, endpoint_id)

@@ -19,10 +19,10 @@ from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import print_facts, print_json, print_text
 from delivery.cli.runtime import run_use_case
 from delivery.domain.ids import EventId, Prefix
-from delivery.pipeline.parsing import NewEvent, parse_event
-from delivery.services.endpoints.filter_test import FilterTrial
 
 if TYPE_CHECKING:
+    from delivery.pipeline.parsing import NewEvent
+    from delivery.services.endpoints.filter_test import FilterTrial
     from delivery.services.endpoints.validation import EndpointChanges
 
 EXAMPLES = format_examples(
@@ -75,7 +75,9 @@ def filter_test(  # noqa: PLR0913, PLR0917  one for each option
     if condition is not None:
         overrides["condition"] = None if condition == _NONE else condition
 
-    async def use(uses: Services) -> FilterTrial:
+    async def use(uses: Services) -> "FilterTrial":
+        from delivery.pipeline.parsing import parse_event
+
         about: NewEvent | EventId | None = event_id
         if about is None:
             body = build_event_body(type_ or "", (data or b"").strip(), channel or ())

@@ -16,7 +16,7 @@ from delivery.cli.output.table import Column, print_json, print_note, print_tabl
 from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.ids import Prefix, format_id
-from delivery.ledger.search.sequences import MAX_SEQUENCE
+from delivery.domain.pagination import MAX_SEQUENCE
 from delivery.services.presentation import format_relative_time
 
 EXAMPLES = format_examples(

@@ -1,6 +1,5 @@
 """`waybill replay`: preview, start, follow, pause and cancel replays of many deliveries."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,17 +7,16 @@ import typer
 from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.options.common import (
-    EndpointArgument,
     JsonOption,
     LimitOption,
     ReasonOption,
     ReplayArgument,
     TenantOption,
     id_option,
-    read_time,
 )
 from delivery.cli.options.delivery_filter import with_filter_options
 from delivery.cli.options.examples import format_examples
+from delivery.cli.options.replays import DryRunOption, HoldOption, WatchOption
 from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
 from delivery.cli.output.table import Column, print_json, print_note, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
@@ -40,14 +38,6 @@ RateOption = Annotated[
     float | None,
     typer.Option("--rate", min=0.01, max=10_000, metavar="NUMBER", help="Maximum deliveries per second."),
 ]
-HoldOption = Annotated[
-    bool,
-    typer.Option(
-        "--hold", metavar="", help="Include paused and disabled endpoints: their deliveries are held."
-    ),
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show what would be sent.")]
-WatchOption = Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Follow it until it ends.")]
 _EXIT_INTERRUPTED = 130
 
 
@@ -83,7 +73,7 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
 
     chosen = _to_missing_selection(selection) if missing else selection
     new = NewReplay(chosen, reason, rate=rate, hold=hold, everything=everything)
-    _start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
+    start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
 
 
 @app.command(
@@ -183,29 +173,8 @@ def cancel(
     _print_state_change(replay, json)
 
 
-def recover(  # noqa: PLR0913, PLR0917  one for each option
-    tenant_id: TenantOption,
-    endpoint_id: EndpointArgument,
-    since: Annotated[
-        datetime,
-        typer.Option(
-            parser=read_time, metavar="WHEN", help="Since when: an age such as 15m or 2h, or a time."
-        ),
-    ],
-    reason: ReasonOption = None,
-    hold: HoldOption = False,
-    dry_run: DryRunOption = False,
-    watch: WatchOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Send again what an endpoint missed: all failed deliveries since then, and all pending ones."""
-    from delivery.services.replays.validation import build_recovery
-
-    new = build_recovery(endpoint_id, since, reason=reason, hold=hold)
-    _start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
-
-
-def _start_replay(tenant_id: TenantId, new: "NewReplay", *, dry_run: bool, watch: bool, json: bool) -> None:
+def start_replay(tenant_id: TenantId, new: "NewReplay", *, dry_run: bool, watch: bool, json: bool) -> None:
+    """Start or preview a replay, and print what was done."""
     if dry_run:
         preview = run_use_case(lambda uses: uses.replays.preview(tenant_id, new, operator=True))
         if json:

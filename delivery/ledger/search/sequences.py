@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from delivery.domain.ids import EndpointId
     from delivery.ledger.db.session import Transaction
 
-MAX_SEQUENCE = (1 << 63) - 1
-
 # Each delivery is looked up by its id, so that only its own day is asked for it.
 _AFTER = text("""
     with wanted as materialized (
