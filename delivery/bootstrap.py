@@ -304,13 +304,18 @@ class Services:
         *,
         clock: Callable[[], datetime] = clock,
         tracer: Tracer | None = None,
+        has_metrics: bool = True,
     ) -> None:
-        """Nothing is dialled. With a tracer, accepted events are traced. Raises Misconfigured."""
+        """Nothing is dialled. With a tracer, accepted events are traced. Raises Misconfigured.
+
+        Without metrics nothing loads prometheus_client: a command ends before anyone reads them.
+        """
         require_secret_keys(settings)
         self.settings = settings
         self.ledger = ledger
         self.clock = clock
         self.tracer = tracer
+        self._has_metrics = has_metrics
 
     @cached_property
     def intake(self) -> Intake:
@@ -325,6 +330,7 @@ class Services:
             clock=self.clock,
             schema_cache=self._schema_cache,
             keep_traces=self.tracer is not None,
+            count_accepted=self._load_counter() if self._has_metrics else None,
         )
 
     @cached_property
@@ -453,6 +459,11 @@ class Services:
         from delivery.services.dead_letters import DeadLetterService
 
         return DeadLetterService(self.ledger, self.intake, clock=self.clock)
+
+    def _load_counter(self) -> Callable[..., None]:
+        from delivery.telemetry import metrics
+
+        return metrics.count_accepted
 
     @cached_property
     def _schema_cache(self) -> SchemaCache:

@@ -103,7 +103,7 @@ def report_error(error: WaybillError) -> int:
 
 async def _run_with_services(settings: Settings, use_case: Callable[[Services], Awaitable[T]]) -> T:
     ledger = open_ledger(settings, "cli")
-    services = Services(settings, ledger)
+    services = Services(settings, ledger, has_metrics=False)
     try:
         return await use_case(services)
     except WaybillError:

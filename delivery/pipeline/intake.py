@@ -23,7 +23,6 @@ from delivery.pipeline.intake_request import (
     plan_request,
 )
 from delivery.pipeline.subscription_cache import SubscriptionCache
-from delivery.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,13 +64,18 @@ class Intake:
         clock: Callable[[], datetime],
         schema_cache: SchemaCache | None = None,
         keep_traces: bool = False,
+        count_accepted: Callable[..., None] | None = None,
     ) -> None:
-        """Without a `schema_cache` no event is validated; `keep_traces` stores the traces of requests."""
+        """Without a `schema_cache` no event is validated; `keep_traces` stores the traces of requests.
+
+        `count_accepted` counts each commit: its `events`, `deliveries` and `seconds`.
+        """
         self.limits = limits
         self._ledger = ledger
         self._clock = clock
         self._schema_cache = schema_cache
         self._keep_traces = keep_traces
+        self._count_accepted = count_accepted
         self._subscription_cache = SubscriptionCache()
         self._checking_requests = 0
         self._checking_bytes = 0
@@ -178,7 +182,7 @@ class Intake:
             results = await self._write(group, plans, cached, now)
             if results is not None:
                 log.debug("accept.committed", requests=len(group))
-                _record_metrics(plans, results, perf_counter() - began)
+                self._count_commit(plans, results, perf_counter() - began)
                 return results
             cached = None
         raise Unavailable("The tenant's endpoints change too fast; try again in a moment.")
@@ -228,19 +232,21 @@ class Intake:
             traced=self._keep_traces,
         )
 
-
-def _record_metrics(
-    plans: Sequence[FanoutPlan | Refusal], results: Sequence[IntakeResult | Exception], seconds: float
-) -> None:
-    fresh = [
-        plan
-        for plan, result in zip(plans, results, strict=True)
-        if isinstance(plan, FanoutPlan) and isinstance(result, IntakeResult) and not result.replayed
-    ]
-    if fresh:
-        events = sum([len(plan.events) for plan in fresh])
-        deliveries = sum([len(plan.deliveries) for plan in fresh])
-        metrics.count_accepted(events=events, deliveries=deliveries, seconds=seconds)
+    def _count_commit(
+        self,
+        plans: Sequence[FanoutPlan | Refusal],
+        results: Sequence[IntakeResult | Exception],
+        seconds: float,
+    ) -> None:
+        fresh = [
+            plan
+            for plan, result in zip(plans, results, strict=True)
+            if isinstance(plan, FanoutPlan) and isinstance(result, IntakeResult) and not result.replayed
+        ]
+        if fresh and self._count_accepted is not None:
+            events = sum([len(plan.events) for plan in fresh])
+            deliveries = sum([len(plan.deliveries) for plan in fresh])
+            self._count_accepted(events=events, deliveries=deliveries, seconds=seconds)
 
 
 def _build_results(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from delivery.domain.errors import Invalid
-from delivery.domain.json_schema import InvalidSchema, compile_schema
 from delivery.domain.single_flight import SingleFlight
 from delivery.ledger.records import event_types
 from delivery.log import get_logger
@@ -114,6 +113,8 @@ class SchemaCache:
         """Compile a schema; None for one that another release accepted and this one does not."""
         if self._schema_texts.get(name) == text and name in self._validators:
             return self._validators[name]
+        from delivery.domain.json_schema import InvalidSchema, compile_schema
+
         try:
             return compile_schema(msgspec.json.decode(text))
         except InvalidSchema as error:

@@ -11,12 +11,10 @@ from delivery.domain.ids import EndpointId, Prefix, build_min_id, format_id, new
 from delivery.domain.validation import check_description, check_overlap, check_reason
 from delivery.ledger.queue import endpoint_health, enqueue
 from delivery.ledger.records import endpoint_secrets, endpoints, tenants
-from delivery.ledger.stats import endpoint_stats, live
 from delivery.log import get_logger
 from delivery.pipeline import system_events
 from delivery.pipeline.parsing import NewEvent
-from delivery.services.endpoints import authentication, filter_test, identity, store
-from delivery.services.endpoints import health as views
+from delivery.services.endpoints import authentication, identity, store
 from delivery.services.endpoints import validation as checks
 from delivery.services.endpoints.changes import describe_change
 from delivery.services.endpoints.limits import LIMIT_FIELDS, validate_limits
@@ -114,6 +112,9 @@ class EndpointService:
         self, tenant_id: TenantId | None, listed: Sequence[Endpoint]
     ) -> dict[EndpointId, EndpointSummary]:
         """Summarize the health of these endpoints in two queries for all of them."""
+        from delivery.ledger.stats import live
+        from delivery.services.endpoints import health as views
+
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             healths = await endpoint_health.read_many(tx, [endpoint.id for endpoint in listed])
             due = await live.count_due(
@@ -131,6 +132,9 @@ class EndpointService:
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, limit: int | None = None
     ) -> EndpointHealth:
         """Read an endpoint's health and backlog, counted up to `limit`; raises NotFound."""
+        from delivery.ledger.stats import endpoint_stats
+        from delivery.services.endpoints import health as views
+
         since = build_min_id(self._clock() - views.RECENT_WINDOW)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id)
@@ -189,6 +193,8 @@ class EndpointService:
         `overrides` may have a filter, channels and a condition to test instead. Nothing is written.
         Raises NotFound and Invalid.
         """
+        from delivery.services.endpoints import filter_test
+
         valid_overrides = checks.validate_changes(overrides, self._config)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = replace(await store.read(tx, tenant_id, endpoint_id), **valid_overrides)
@@ -250,6 +256,9 @@ class EndpointService:
         limit: int | None = None,
     ) -> EnablePreview:
         """Preview what enabling would release, counted up to `limit`. Raises what `enable` raises."""
+        from delivery.ledger.stats import endpoint_stats
+        from delivery.services.endpoints import health as views
+
         check_reason(reason)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id)
