@@ -139,9 +139,7 @@ def test_every_panel_shows_something_and_every_rule_looks_at_something(prometheu
     }
     assert len(asked) > 40
     assert [query for query, values in asked.items() if not values] == []
-    [failing] = (
-        values for query, values in asked.items() if query.startswith("endpoints: Failed attempts:")
-    )
+    [failing] = (values for query, values in asked.items() if query.startswith("endpoints: Failed attempts:"))
     assert 0 < failing[0] < 1
 
     wait_until(
