@@ -131,9 +131,9 @@ async def test_neither_token_nor_password_is_in_the_database(ledger: Ledger, peo
 
 async def test_what_was_typed_in_vain_is_kept_as_a_hash(ledger: Ledger, people: AccountService) -> None:
     await refused(people, "my-secret-password", "x")
-    kept = await build.fetch_rows(ledger, "select f::text as whole from sign_in_failures f")
-    assert len(kept) == 3
-    assert not [one for one in kept if b"my-secret-password".hex() in one.whole]
+    stored = await build.fetch_rows(ledger, "select f::text as whole from sign_in_failures f")
+    assert len(stored) == 3
+    assert not [item for item in stored if b"my-secret-password".hex() in item.whole]
 
 
 # ---- too many tries
@@ -355,10 +355,13 @@ async def test_the_last_admin_stays(people: AccountService, change: UserChanges)
 
 
 async def test_of_two_admins_who_demote_each_other_at_once_one_stays(people: AccountService) -> None:
-    one, other = await create_user(people, "one", Role.ADMIN), await create_user(people, "other", Role.ADMIN)
+    first, second = (
+        await create_user(people, "one", Role.ADMIN),
+        await create_user(people, "other", Role.ADMIN),
+    )
     outcomes = await asyncio.gather(
-        people.change(one.id, {"role": Role.VIEWER}, actor=ADA),
-        people.change(other.id, {"role": Role.VIEWER}, actor=ADA),
+        people.change(first.id, {"role": Role.VIEWER}, actor=ADA),
+        people.change(second.id, {"role": Role.VIEWER}, actor=ADA),
         return_exceptions=True,
     )
     assert [type(outcome) for outcome in outcomes].count(Conflict) == 1
@@ -380,10 +383,10 @@ async def test_the_journal_tells_what_was_done_with_whom_from_where_and_why(
     await people.change(jane.id, {"disabled": False, "name": "Jane D"}, actor=ADA)
     await people.change(jane.id, {"role": Role.VIEWER}, actor=ADA)
     await people.set_password(jane.id, NEW, actor=ADA)
-    told = await build.fetch_rows(
+    result = await build.fetch_rows(
         ledger, "select what, actor, address, reason, details from journal order by id"
     )
-    assert [(one.what, one.actor, one.address, one.reason) for one in told] == [
+    assert [(item.what, item.actor, item.address, item.reason) for item in result] == [
         ("person.created", "cli:ada", "laptop", None),
         ("person.signed_in", "Jane <jane@example.com>", HOME_ADDRESS, None),
         ("person.disabled", "cli:ada", "laptop", "left"),
@@ -391,8 +394,8 @@ async def test_the_journal_tells_what_was_done_with_whom_from_where_and_why(
         ("person.changed", "cli:ada", "laptop", None),
         ("person.password_set", "cli:ada", "laptop", None),
     ]
-    assert told[4].details["before"] == "support"
-    assert told[4].details["role"] == "viewer"
+    assert result[4].details["before"] == "support"
+    assert result[4].details["role"] == "viewer"
 
 
 async def test_a_try_in_vain_leaves_nothing_in_the_journal(ledger: Ledger, people: AccountService) -> None:

@@ -58,9 +58,9 @@ def keys_of(ledger: Ledger, clock: ManualClock) -> ApiKeyService:
 
 @pytest.fixture
 async def keys(ledger: Ledger, clock: ManualClock) -> AsyncIterator[ApiKeyService]:
-    made = keys_of(ledger, clock)
-    yield made
-    await made.wait_for_background_writes()
+    created = keys_of(ledger, clock)
+    yield created
+    await created.wait_for_background_writes()
 
 
 async def refused(keys: ApiKeyService, made: CreatedApiKey) -> None:
@@ -77,19 +77,19 @@ async def test_a_key_is_stored_as_requested(
 ) -> None:
     scopes = [Scope.READ, Scope.REPLAY]
     new = NewApiKey("support", scopes, lifetime=timedelta(days=1), requests_per_second=5)
-    made = await keys.create(tenant, new, actor=ADA)
-    assert await listed(keys, tenant) == [made.key]
-    assert await keys.authenticate(made.text) == made.key
-    assert made.key.scopes == set(scopes)
-    assert made.key.expires_at == clock.now + timedelta(days=1)
+    created = await keys.create(tenant, new, actor=ADA)
+    assert await listed(keys, tenant) == [created.key]
+    assert await keys.authenticate(created.text) == created.key
+    assert created.key.scopes == set(scopes)
+    assert created.key.expires_at == clock.now + timedelta(days=1)
 
 
 async def test_cached_keys_expire_on_time(keys: ApiKeyService, clock: ManualClock, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewApiKey("shop", lifetime=timedelta(minutes=1)), actor=ADA)
+    created = await keys.create(tenant, NewApiKey("shop", lifetime=timedelta(minutes=1)), actor=ADA)
     clock.advance(seconds=59)
-    assert await keys.authenticate(made.text) == made.key
+    assert await keys.authenticate(created.text) == created.key
     clock.advance(seconds=1)
-    await refused(keys, made)
+    await refused(keys, created)
 
 
 async def test_a_rotated_key_goes_on_for_the_overlap_and_its_successor_may_do_the_same(
@@ -102,8 +102,8 @@ async def test_a_rotated_key_goes_on_for_the_overlap_and_its_successor_may_do_th
     assert (second.key.name, second.key.requests_per_second) == ("shop", 9)
     assert second.key.scopes == {Scope.PUBLISH}
     assert second.key.expires_at == clock.now + timedelta(days=30)
-    for made in (first, second):
-        await keys.authenticate(made.text)
+    for case in (first, second):
+        await keys.authenticate(case.text)
     clock.advance(hours=2)
     await refused(keys, first)
     await keys.authenticate(second.text)
@@ -112,19 +112,19 @@ async def test_a_rotated_key_goes_on_for_the_overlap_and_its_successor_may_do_th
 
 
 async def test_without_an_overlap_a_rotated_key_ends_at_once(keys: ApiKeyService, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
-    await keys.authenticate(made.text)
-    await keys.rotate(tenant, made.key.id, overlap=timedelta(0), actor=ADA)
-    await refused(keys, made)
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    await keys.authenticate(created.text)
+    await keys.rotate(tenant, created.key.id, overlap=timedelta(0), actor=ADA)
+    await refused(keys, created)
 
 
 async def test_rotation_never_extends_a_key(
     keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewApiKey("shop", lifetime=timedelta(minutes=5)), actor=ADA)
-    await keys.rotate(tenant, made.key.id, actor=ADA)
+    created = await keys.create(tenant, NewApiKey("shop", lifetime=timedelta(minutes=5)), actor=ADA)
+    await keys.rotate(tenant, created.key.id, actor=ADA)
     clock.advance(minutes=5)
-    await refused(keys, made)
+    await refused(keys, created)
 
 
 async def test_ended_and_rotated_keys_cannot_be_rotated(
@@ -136,9 +136,9 @@ async def test_ended_and_rotated_keys_cannot_be_rotated(
     await keys.rotate(tenant, rotated.key.id, actor=ADA)
     await keys.revoke(tenant, revoked.key.id, actor=ADA)
     clock.advance(minutes=1)
-    for made in (rotated, revoked, expired):
+    for case in (rotated, revoked, expired):
         with pytest.raises(Conflict):
-            await keys.rotate(tenant, made.key.id, actor=ADA)
+            await keys.rotate(tenant, case.key.id, actor=ADA)
     with pytest.raises(NotFound):
         await keys.rotate(tenant, KeyId(new_id()), actor=ADA)
     with pytest.raises(Invalid, match="overlap_hours"):
@@ -146,65 +146,65 @@ async def test_ended_and_rotated_keys_cannot_be_rotated(
 
 
 async def test_one_of_concurrent_rotations_succeeds(keys: ApiKeyService, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
-    tries = [keys.rotate(tenant, made.key.id, actor=ADA) for _ in range(5)]
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    tries = [keys.rotate(tenant, created.key.id, actor=ADA) for _ in range(5)]
     came = await asyncio.gather(*tries, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in came) == ["Conflict"] * 4 + ["CreatedApiKey"]
+    assert sorted(type(item).__name__ for item in came) == ["Conflict"] * 4 + ["CreatedApiKey"]
     assert len(await listed(keys, tenant)) == 2
 
 
 async def test_another_tenant_s_key_is_not_rotated(
     keys: ApiKeyService, ledger: Ledger, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     with pytest.raises(NotFound):
-        await keys.rotate(await build.create_tenant(ledger), made.key.id, actor=ADA)
+        await keys.rotate(await build.create_tenant(ledger), created.key.id, actor=ADA)
 
 
 async def test_many_requests_with_a_cold_key_look_it_up_once(
     keys: ApiKeyService, shared_url: str, clock: ManualClock, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     counting = Counting(shared_url)
     elsewhere = keys_of(counting, clock)
-    found = await asyncio.gather(*(elsewhere.authenticate(made.text) for _ in range(100)))
+    found = await asyncio.gather(*(elsewhere.authenticate(created.text) for _ in range(100)))
     await elsewhere.wait_for_background_writes()
     await counting.close()
-    assert {one.id for one in found if one is not None} == {made.key.id}
+    assert {item.id for item in found if item is not None} == {created.key.id}
     # One to look it up, one to note that it was used.
     assert counting.begun == 2
 
 
 async def test_cancelled_waiter_does_not_cancel_the_key_lookup(keys: ApiKeyService, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
-    first, second = (asyncio.create_task(keys.authenticate(made.text)) for _ in range(2))
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    first, second = (asyncio.create_task(keys.authenticate(created.text)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    assert await second == made.key
+    assert await second == created.key
     assert (await asyncio.gather(first, return_exceptions=True))[0].__class__ is asyncio.CancelledError
 
 
 async def test_a_key_revoked_while_it_is_looked_up_is_not_remembered(
     keys: ApiKeyService, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
-    asking = asyncio.create_task(keys.authenticate(made.text))
-    await keys.revoke(tenant, made.key.id, actor=ADA)
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    asking = asyncio.create_task(keys.authenticate(created.text))
+    await keys.revoke(tenant, created.key.id, actor=ADA)
     await asyncio.gather(asking, return_exceptions=True)
-    await refused(keys, made)
+    await refused(keys, created)
 
 
 async def test_last_used_time_is_written_rarely_across_processes(
     keys: ApiKeyService, ledger: Ledger, clock: ManualClock, tenant: TenantId
 ) -> None:
     elsewhere = keys_of(ledger, clock)
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
-    assert made.key.last_used_at is None
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    assert created.key.last_used_at is None
     seen = set()
     for _ in range(13):
-        for one in (keys, elsewhere):
-            await one.authenticate(made.text)
-            await one.wait_for_background_writes()
+        for case in (keys, elsewhere):
+            await case.authenticate(created.text)
+            await case.wait_for_background_writes()
         seen.add((await listed(keys, tenant))[0].last_used_at)
         clock.advance(seconds=10)
     assert len(seen) == 3
@@ -214,10 +214,10 @@ async def test_last_used_time_is_written_rarely_across_processes(
 async def test_a_new_key_is_taken_while_its_use_cannot_be_noted(
     keys: ApiKeyService, ledger: Ledger, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     async with ledger.transaction() as tx:
         await tx.exec_driver_sql("select 1 from api_keys for update")
-        assert await keys.authenticate(made.text) == made.key
+        assert await keys.authenticate(created.text) == created.key
     await keys.wait_for_background_writes()
     assert (await listed(keys, tenant))[0].last_used_at is not None
 
@@ -232,8 +232,8 @@ async def test_the_operator_s_key_is_no_tenant_s(keys: ApiKeyService) -> None:
 async def test_key_guesser_is_throttled_but_valid_keys_at_that_address_are_not(
     keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
-    await keys.authenticate(made.text, address=HERE)
+    created = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    await keys.authenticate(created.text, address=HERE)
     for number in range(int(FAILURE_RATE.burst)):
         with pytest.raises(NotAuthenticated):
             await keys.authenticate(f"wbk_{number:043d}", address=HERE)
@@ -246,6 +246,6 @@ async def test_key_guesser_is_throttled_but_valid_keys_at_that_address_are_not(
     for _ in range(int(10 * FAILURE_RATE.per_second)):
         with pytest.raises(NotAuthenticated):
             await keys.authenticate("nonsense", address=HERE)
-    found = await keys.authenticate(made.text, address=HERE)
+    found = await keys.authenticate(created.text, address=HERE)
     assert found is not None
-    assert found.id == made.key.id
+    assert found.id == created.key.id

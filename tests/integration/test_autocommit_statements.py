@@ -126,8 +126,10 @@ async def test_cancellation_leaves_no_busy_connection_in_the_pool(ledger: Ledger
 
 
 async def is_asleep(ledger: Ledger) -> bool:
-    asked = "select count(*) from pg_stat_activity where state = 'active' and query like 'select pg_sleep%'"
-    return bool((await build.fetch_row(ledger, asked))[0])
+    requested = (
+        "select count(*) from pg_stat_activity where state = 'active' and query like 'select pg_sleep%'"
+    )
+    return bool((await build.fetch_row(ledger, requested))[0])
 
 
 async def test_a_ledger_that_is_not_there_is_unavailable() -> None:

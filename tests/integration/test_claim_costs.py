@@ -64,10 +64,10 @@ async def steps_of(
     marks.append(len(counted.transactions))
     recorder = Recorder(through.ledger, lambda: 0.0)
     await asyncio.gather(
-        *[recorder.record(build.make_attempt_result(build.make_success(one, claim_id))) for one in work]
+        *[recorder.record(build.make_attempt_result(build.make_success(item, claim_id))) for item in work]
     )
-    asked = counted.transactions
-    parts = [asked[start:end] for start, end in zip(marks, [*marks[1:], len(asked)], strict=True)]
+    requested = counted.transactions
+    parts = [requested[start:end] for start, end in zip(marks, [*marks[1:], len(requested)], strict=True)]
     return dict(zip(STEPS, parts, strict=True))
 
 
@@ -82,7 +82,9 @@ async def test_a_step_costs_the_same_whatever_its_size(
         steps = await steps_of(through, counted, tenant, endpoint, size)
     assert await build.count_rows(ledger, "attempts") == size + ROUNDS_UNTIL_PREPARED
     names = {
-        step: [get_statement_name(each) for one in asked for each in one.statements]
-        for step, asked in steps.items()
+        step: [get_statement_name(each) for item in requested for each in item.statements]
+        for step, requested in steps.items()
     }
-    assert {step: sum_costs(asked) for step, asked in steps.items()} == COSTS, f"It was asked for: {names}"
+    assert {step: sum_costs(requested) for step, requested in steps.items()} == COSTS, (
+        f"It was asked for: {names}"
+    )

@@ -213,12 +213,12 @@ class ClaimLife(RuleBasedStateMachine):
     def a_relay_claims_while_another_one_does(self, first: int, quotas: list[int], commits: bool) -> None:  # noqa: FBT001  hypothesis gives it
         before, wanted = self._rows(), self._quotas(quotas)
         endpoint = self._endpoint(first)
-        one, other = self.stage.run(self._claim_both(endpoint, wanted, commits=commits))
+        item, other = self.stage.run(self._claim_both(endpoint, wanted, commits=commits))
         mine = [quota for quota in wanted if quota.endpoint_id == endpoint]
         rest = [quota for quota in wanted if quota.endpoint_id != endpoint]
         if commits:
-            self._check(before, mine, one)
-            self.world.queue += one.claim_ids
+            self._check(before, mine, item)
+            self.world.queue += item.claim_ids
         self._check(before, rest, other)
         assert endpoint not in other.counts_by_endpoint
         if before[endpoint].state == EndpointState.ACTIVE:
@@ -230,12 +230,12 @@ class ClaimLife(RuleBasedStateMachine):
     ) -> tuple[ClaimRound, ClaimRound]:
         mine = [quota for quota in wanted if quota.endpoint_id == endpoint]
         async with self.stage.ledger.transaction() as tx:
-            one = await self._claim(tx, mine, batch=2)
+            item = await self._claim(tx, mine, batch=2)
             async with self.stage.ledger.transaction() as second:
                 other = await self._claim(second, wanted, batch=3)
             if not commits:
                 await tx.rollback()
-        return one, other
+        return item, other
 
     @rule(quotas=st.lists(QUOTA, min_size=4, max_size=4), came_through=st.booleans())
     def what_the_broker_does_not_confirm_is_handed_back(self, quotas: list[int], came_through: bool) -> None:  # noqa: FBT001  hypothesis gives it

@@ -87,11 +87,11 @@ async def test_a_delivery_gets_its_number_at_the_first_claim_and_keeps_it(
     claim_id, works = await build.claim_and_start(ledger, endpoint)
     assert sorted(work.sequence for work in works) == [1, 2, 3]
     await build.record_results(ledger, *[build.make_retry(work, claim_id) for work in works])
-    claim_id, again = await build.claim_and_start(ledger, endpoint)
-    assert {work.delivery_id: work.sequence for work in again} == {
+    claim_id, repeated = await build.claim_and_start(ledger, endpoint)
+    assert {work.delivery_id: work.sequence for work in repeated} == {
         work.delivery_id: work.sequence for work in works
     }
-    await build.record_results(ledger, *[build.make_success(work, claim_id) for work in again])
+    await build.record_results(ledger, *[build.make_success(work, claim_id) for work in repeated])
     numbered = await build.fetch_rows(ledger, "select id, sequence from deliveries")
     assert {row.id: row.sequence for row in numbered} == {work.delivery_id: work.sequence for work in works}
     assert await build.count_rows(ledger, "endpoint_sequence") == 3

@@ -111,9 +111,9 @@ class Life(RuleBasedStateMachine):
         events = [NewEvent(each, b"1") for each in types]
         self.stage.run(self.world.accepter.accept_events(self.world.tenant, events, single=False))
         rows = self._look("select id, type from events where tenant_id = %s", self.world.tenant)
-        made = {EventId(id_): type_ for id_, type_ in rows if id_ not in before}
-        assert sorted(made.values()) == sorted(types)
-        for event, type_ in made.items():
+        created = {EventId(id_): type_ for id_, type_ in rows if id_ not in before}
+        assert sorted(created.values()) == sorted(types)
+        for event, type_ in created.items():
             self.world.owed[event] = {
                 e for e, f in self.world.filters.items() if matches_any_pattern(f, type_)
             }
@@ -284,8 +284,8 @@ class Life(RuleBasedStateMachine):
             assert attempts >= seen.attempts
             assert seen.final in (None, status)
             seen.attempts, seen.final = attempts, status if status in FINAL else None
-        ((kept,),) = self._look("select count(*) from attempts where tenant_id = %s", self.world.tenant)
-        assert kept == self.world.recorded
+        ((stored,),) = self._look("select count(*) from attempts where tenant_id = %s", self.world.tenant)
+        assert stored == self.world.recorded
 
     def teardown(self) -> None:
         """However it went: when everybody does his work again, everything that is owed comes to an end."""

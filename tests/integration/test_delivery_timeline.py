@@ -55,7 +55,7 @@ class Scene:
         """Have everything that is due attempted, and refused for good."""
         claim_id, works = await build.claim_and_start(self.ledger, self.endpoint)
         failures = [build.make_failure(work, claim_id, is_gone=True) for work in works]
-        await self._record([_refused(one, disable="gone") for one in failures])
+        await self._record([_refused(failure, disable="gone") for failure in failures])
 
     async def succeed(self) -> None:
         """Have everything that is due taken."""
@@ -64,7 +64,7 @@ class Scene:
 
     async def _record(self, group: list[FinishedAttempt]) -> None:
         async with self.ledger.transaction() as tx:
-            recorded = await recording.record_attempts(tx, [one.result for one in group])
+            recorded = await recording.record_attempts(tx, [item.result for item in group])
             await apply_results(tx, group, recorded, rng=lambda: 0.0)
 
     async def probe_now(self) -> None:
@@ -118,8 +118,8 @@ OF_ONE = [
 async def test_a_delivery_that_went_well_at_once(scene: Scene):
     delivery = await scene.accept()
     await scene.succeed()
-    told = await scene.trace(delivery)
-    assert [step.kind for step in told.steps] == [
+    result = await scene.trace(delivery)
+    assert [step.kind for step in result.steps] == [
         TimelineEntryKind.ACCEPTED,
         TimelineEntryKind.MATCHED,
         TimelineEntryKind.CLAIMED,
@@ -128,9 +128,9 @@ async def test_a_delivery_that_went_well_at_once(scene: Scene):
         TimelineEntryKind.DECIDED,
         TimelineEntryKind.FINISHED,
     ]
-    assert told.summary.startswith("Succeeded on attempt 1 at ")
-    (claimed,) = [step for step in told.steps if step.kind is TimelineEntryKind.CLAIMED]
-    assert claimed.details["due_at"] == told.delivery.created_at
+    assert result.summary.startswith("Succeeded on attempt 1 at ")
+    (claimed,) = [step for step in result.steps if step.kind is TimelineEntryKind.CLAIMED]
+    assert claimed.details["due_at"] == result.delivery.created_at
 
 
 async def test_a_delivery_whose_endpoint_trips_its_breaker_is_held_by_it(scene: Scene):
@@ -138,10 +138,10 @@ async def test_a_delivery_whose_endpoint_trips_its_breaker_is_held_by_it(scene: 
     await scene.fail()
     await scene.fail()
     assert await scene.whats(delivery) == [*OF_ONE, *OF_ONE, TimelineEntryKind.BREAKER_OPENED]
-    told = await scene.trace(delivery)
-    assert told.summary.startswith("Held: the endpoint's circuit breaker has been open since ")
-    assert "; the next probe is sent at " in told.summary
-    assert told.steps[-1].details["probe_at"] is not None
+    result = await scene.trace(delivery)
+    assert result.summary.startswith("Held: the endpoint's circuit breaker has been open since ")
+    assert "; the next probe is sent at " in result.summary
+    assert result.steps[-1].details["probe_at"] is not None
 
 
 async def test_a_probe_and_what_it_brought_about_are_told(scene: Scene):
@@ -152,8 +152,8 @@ async def test_a_probe_and_what_it_brought_about_are_told(scene: Scene):
     await scene.fail()
     await scene.probe_now()
     await scene.succeed()
-    told = await scene.whats(delivery)
-    assert told[8:] == [
+    result = await scene.whats(delivery)
+    assert result[8:] == [
         TimelineEntryKind.BREAKER_OPENED,
         *OF_ONE,
         TimelineEntryKind.BREAKER_STAYED_OPEN,
@@ -173,8 +173,8 @@ async def test_a_breaker_that_was_open_before_the_delivery_was_made_is_told_firs
     await scene.probe_now()
     await scene.fail()
     delivery = await scene.accept()
-    told = await scene.trace(delivery)
-    assert [step.kind for step in told.steps] == [
+    result = await scene.trace(delivery)
+    assert [step.kind for step in result.steps] == [
         TimelineEntryKind.BREAKER_OPENED,
         TimelineEntryKind.ACCEPTED,
         TimelineEntryKind.MATCHED,
@@ -195,22 +195,22 @@ async def test_an_endpoint_that_asked_to_be_left_alone_is_told_before_and_after(
     await scene.fail(wait=timedelta(hours=1))
     second = await scene.accept()
     assert await scene.whats(first) == [*OF_ONE, TimelineEntryKind.WAITING]
-    told = await scene.trace(second)
-    assert [step.kind for step in told.steps] == [
+    result = await scene.trace(second)
+    assert [step.kind for step in result.steps] == [
         TimelineEntryKind.WAITING,
         TimelineEntryKind.ACCEPTED,
         TimelineEntryKind.MATCHED,
     ]
-    assert told.summary.startswith("Held: the endpoint asked to wait until ")
+    assert result.summary.startswith("Held: the endpoint asked to wait until ")
 
 
 async def test_an_endpoint_that_is_gone_is_disabled_by_the_attempt_that_found_it_so(scene: Scene):
     delivery = await scene.accept()
     await scene.gone()
     assert await scene.whats(delivery) == [*OF_ONE, TimelineEntryKind.DISABLED, TimelineEntryKind.FINISHED]
-    told = await scene.trace(delivery)
-    assert told.steps[-2].details["actor"] == "waybill"
-    assert told.summary.startswith("Failed on attempt 1 at ")
+    result = await scene.trace(delivery)
+    assert result.steps[-2].details["actor"] == "waybill"
+    assert result.summary.startswith("Failed on attempt 1 at ")
 
 
 async def test_a_replay_is_told_with_all_that_came_before(scene: Scene):
@@ -218,16 +218,16 @@ async def test_a_replay_is_told_with_all_that_came_before(scene: Scene):
     await scene.succeed()
     deliveries = DeliveryService(scene.ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
     await deliveries.replay(scene.tenant, delivery, actor=Actor("cli:ada"))
-    told = await scene.trace(delivery)
-    assert told.steps[-1].kind is TimelineEntryKind.REPLAYED
-    assert told.steps[-1].sentence == "Replayed by cli:ada; it was succeeded."
-    assert " for attempt 2 of 11:" in told.summary
+    result = await scene.trace(delivery)
+    assert result.steps[-1].kind is TimelineEntryKind.REPLAYED
+    assert result.steps[-1].sentence == "Replayed by cli:ada; it was succeeded."
+    assert " for attempt 2 of 11:" in result.summary
     await scene.succeed()
-    again = await scene.trace(delivery)
-    claimed = [step for step in again.steps if step.kind is TimelineEntryKind.CLAIMED]
+    repeated = await scene.trace(delivery)
+    claimed = [step for step in repeated.steps if step.kind is TimelineEntryKind.CLAIMED]
     assert [step.details["number"] for step in claimed] == [1, 2]
-    assert claimed[1].details["due_at"] == told.steps[-1].at
-    assert again.summary.startswith("Succeeded on attempt 2 at ")
+    assert claimed[1].details["due_at"] == result.steps[-1].at
+    assert repeated.summary.startswith("Succeeded on attempt 2 at ")
 
 
 async def test_a_delivery_that_was_owed_for_too_long_has_expired(scene: Scene):
@@ -235,10 +235,10 @@ async def test_a_delivery_that_was_owed_for_too_long_has_expired(scene: Scene):
     await scene.fail()
     async with scene.ledger.transaction() as tx:
         await expiry.expire_deliveries(tx, older_than=timedelta(0), now=clock() + timedelta(seconds=1))
-    told = await scene.trace(delivery)
-    assert told.steps[-1].kind is TimelineEntryKind.FINISHED
-    assert told.summary.startswith("Expired at ")
-    assert " after 1 attempt: " in told.summary
+    result = await scene.trace(delivery)
+    assert result.steps[-1].kind is TimelineEntryKind.FINISHED
+    assert result.summary.startswith("Expired at ")
+    assert " after 1 attempt: " in result.summary
 
 
 async def test_a_delivery_of_a_deleted_endpoint_was_cancelled(scene: Scene):
@@ -247,9 +247,9 @@ async def test_a_delivery_of_a_deleted_endpoint_was_cancelled(scene: Scene):
     assert (await scene.trace(delivery)).summary.startswith("The endpoint was deleted")
     async with scene.ledger.transaction() as tx:
         await expiry.cancel_for_deleted_endpoints(tx, [scene.endpoint])
-    told = await scene.trace(delivery)
-    assert told.steps[-1].details == {"status": "cancelled", "reason": "endpoint_deleted"}
-    assert told.summary.startswith("Cancelled at ")
+    result = await scene.trace(delivery)
+    assert result.steps[-1].details == {"status": "cancelled", "reason": "endpoint_deleted"}
+    assert result.summary.startswith("Cancelled at ")
 
 
 async def test_a_delivery_in_the_queue_and_with_a_worker_is_told_so(scene: Scene):
@@ -264,8 +264,8 @@ async def test_a_delivery_in_the_queue_and_with_a_worker_is_told_so(scene: Scene
 async def test_a_state_that_was_set_before_there_was_a_journal_is_told(scene: Scene):
     await build.set_state(scene.ledger, scene.endpoint, EndpointState.PAUSED)
     delivery = await scene.accept()
-    told = await scene.trace(delivery)
-    assert [step.kind for step in told.steps] == [
+    result = await scene.trace(delivery)
+    assert [step.kind for step in result.steps] == [
         TimelineEntryKind.PAUSED,
         TimelineEntryKind.ACCEPTED,
         TimelineEntryKind.MATCHED,
@@ -285,9 +285,9 @@ async def test_timeline_shows_only_the_newest_attempts(scene: Scene):
     await build.record_results(scene.ledger, results[-1])
     async with scene.ledger.transaction() as tx:
         await recording.record_attempts(tx, results[:-1])
-    told = await scene.trace(delivery)
-    assert sum(step.kind is TimelineEntryKind.ATTEMPTED for step in told.steps) == MAX_ATTEMPTS
-    assert told.left_out == ("Only the newest 100 attempts are shown.",)
+    result = await scene.trace(delivery)
+    assert sum(step.kind is TimelineEntryKind.ATTEMPTED for step in result.steps) == MAX_ATTEMPTS
+    assert result.left_out == ("Only the newest 100 attempts are shown.",)
 
 
 async def test_a_trace_changes_nothing(scene: Scene):

@@ -84,14 +84,16 @@ async def test_a_delivery_is_signed_and_carries_data_byte_for_byte(ledger: Ledge
 async def test_event_without_content_is_not_sent(ledger: Ledger, tenant: TenantId) -> None:
     async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
-        gone, kept = [await build.accept_event(ledger, tenant) for _ in range(2)]
+        gone, stored = [await build.accept_event(ledger, tenant) for _ in range(2)]
         await build.execute(ledger, "update events set body = null where id = :id", id=gone)
         assert await deliver(ledger, dispatcher, endpoint) == 2
-    assert [request.headers["webhook-id"] for request in receiver.requests] == [format_id(Prefix.EVENT, kept)]
+    assert [request.headers["webhook-id"] for request in receiver.requests] == [
+        format_id(Prefix.EVENT, stored)
+    ]
     ended = await build.fetch_rows(ledger, "select event_id, status, reason, attempts from deliveries")
     assert {row.event_id: tuple(row)[1:] for row in ended} == {
         gone: ("cancelled", "payload_gone", 0),
-        kept: ("succeeded", "delivered", 1),
+        stored: ("succeeded", "delivered", 1),
     }
     assert await build.is_schedule_empty(ledger)
 
@@ -109,9 +111,9 @@ async def test_request_and_response_are_recorded(ledger: Ledger, tenant: TenantI
     delivery, (attempt,) = await load_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.SUCCEEDED, 1)
     assert request.headers["authorization"] == "Bearer of secrets"
-    shown = {name.lower(): value for name, value in attempt.request_headers.items()}
-    assert (shown["authorization"], shown["x-plain"]) == ("[redacted]", "[redacted]")
-    assert shown["webhook-signature"] == request.headers["webhook-signature"]
+    result = {name.lower(): value for name, value in attempt.request_headers.items()}
+    assert (result["authorization"], result["x-plain"]) == ("[redacted]", "[redacted]")
+    assert result["webhook-signature"] == request.headers["webhook-signature"]
     assert "secrets" not in str((await build.fetch_row(ledger, "select attempts::text from attempts"))[0])
     assert attempt.body_sha256 == hashlib.sha256(request.body).digest()
     assert attempt.key_ids == (SECRET.key_id,)
@@ -246,8 +248,8 @@ async def test_gone_disables_the_endpoint_and_holds_its_deliveries(ledger: Ledge
         assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
     assert (delivery.status, delivery.reason) == (DeliveryStatus.FAILED, "gone")
     assert attempt.decision == "disable_endpoint"
-    kept = await build.fetch_row(ledger, "select state, state_reason, state_actor from endpoints")
-    assert tuple(kept) == (EndpointState.DISABLED, "gone", "waybill")
+    stored = await build.fetch_row(ledger, "select state, state_reason, state_actor from endpoints")
+    assert tuple(stored) == (EndpointState.DISABLED, "gone", "waybill")
     assert await build.count_rows(ledger, "schedule") == 1
 
 
@@ -309,16 +311,16 @@ async def test_the_deliveries_of_a_claim_are_independent(ledger: Ledger, tenant:
 async def test_a_claim_whose_message_comes_twice_is_sent_once(ledger: Ledger, tenant: TenantId) -> None:
     async with (
         run_receiver(answer_always(make_response())) as receiver,
-        run_worker(ledger) as one,
-        run_worker(ledger) as other,
+        run_worker(ledger) as first,
+        run_worker(ledger) as second,
     ):
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_events(ledger, tenant, 5)
         (claim_id,) = (await build.claim_deliveries(ledger, [endpoint])).claim_ids
-        started = await asyncio.gather(*[worker.start_claim(claim_id) for worker in (one, other, one)])
-        await wait_until_idle(one)
-        await wait_until_idle(other)
-        assert await one.start_claim(claim_id) == 0
+        started = await asyncio.gather(*[worker.start_claim(claim_id) for worker in (first, second, first)])
+        await wait_until_idle(first)
+        await wait_until_idle(second)
+        assert await first.start_claim(claim_id) == 0
     assert sorted(started) == [0, 0, 5]
     assert len(receiver.requests) == 5
 

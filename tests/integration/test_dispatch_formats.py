@@ -88,11 +88,11 @@ async def test_each_format_is_signed_as_sent_on_every_attempt(
             await build.execute(ledger, LATER)
             await deliver(ledger, dispatcher, endpoint)
     assert len(receiver.requests) == 3
-    assert len({(one.headers["webhook-id"], one.body) for one in receiver.requests}) == 1
+    assert len({(attempt.headers["webhook-id"], attempt.body) for attempt in receiver.requests}) == 1
     assert receiver.requests[0].headers["webhook-id"] == format_id(Prefix.EVENT, event)
     for request in receiver.requests:
         verify_body(request)
-    assert [(one.body, one.body_unavailable) for one in await load_attempts(ledger, tenant)] == [
+    assert [(attempt.body, attempt.body_unavailable) for attempt in await load_attempts(ledger, tenant)] == [
         (request.body, None) for request in receiver.requests
     ]
 
@@ -234,7 +234,7 @@ async def test_each_attempt_shows_its_own_format(ledger: Ledger, tenant: TenantI
     before, after = receiver.requests
     assert before.headers["webhook-id"] == after.headers["webhook-id"]
     assert before.body != after.body
-    assert [one.body for one in await load_attempts(ledger, tenant)] == [before.body, after.body]
+    assert [attempt.body for attempt in await load_attempts(ledger, tenant)] == [before.body, after.body]
 
 
 async def test_body_that_cannot_be_rebuilt_is_not_shown(ledger: Ledger, tenant: TenantId) -> None:

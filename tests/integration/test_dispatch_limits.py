@@ -84,9 +84,9 @@ async def test_a_claim_is_started_only_when_there_is_room(ledger: Ledger, tenant
     ):
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_events(ledger, tenant, 2)
-        one, other = (await build.claim_deliveries(ledger, [endpoint], batch=1)).claim_ids
-        await dispatcher.start_claim(one)
-        waiting = asyncio.create_task(dispatcher.start_claim(other))
+        first, second = (await build.claim_deliveries(ledger, [endpoint], batch=1)).claim_ids
+        await dispatcher.start_claim(first)
+        waiting = asyncio.create_task(dispatcher.start_claim(second))
         await build.wait_until(lambda: len(receiver.requests) == 1)
         assert not waiting.done()
         assert (await build.fetch_row(ledger, "select count(*) from claims where started_at is null"))[0] == 1
@@ -104,10 +104,10 @@ async def test_a_claim_rescued_while_it_waits_lets_the_next_one_in(ledger: Ledge
     ):
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_events(ledger, tenant, 2)
-        one, other = (await build.claim_deliveries(ledger, [endpoint], batch=1)).claim_ids
-        await dispatcher.start_claim(one)
+        first, second = (await build.claim_deliveries(ledger, [endpoint], batch=1)).claim_ids
+        await dispatcher.start_claim(first)
         rescued = asyncio.create_task(dispatcher.start_claim(ClaimId(new_id())))
-        patient = asyncio.create_task(dispatcher.start_claim(other))
+        patient = asyncio.create_task(dispatcher.start_claim(second))
         await build.wait_until(lambda: len(receiver.requests) == 1)
         gate.set()
         assert await rescued == 0

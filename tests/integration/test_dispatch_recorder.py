@@ -166,8 +166,8 @@ async def test_result_after_rescue_counts_as_attempt_but_not_as_outcome(
     late = [build.make_success(work, lost) for work in await build.start_claim(ledger, lost)]
     await build.expire_lease(ledger, lost)
     await build.rescue_lapsed(ledger)
-    [again] = (await build.claim_deliveries(ledger, [endpoint])).claim_ids
-    second = [build.make_success(work, again) for work in await build.start_claim(ledger, again)]
+    [repeated] = (await build.claim_deliveries(ledger, [endpoint])).claim_ids
+    second = [build.make_success(work, repeated) for work in await build.start_claim(ledger, repeated)]
     before = read_counters()
     await record_all(Recorder(ledger, lambda: 0.0), late)
     await record_all(Recorder(ledger, lambda: 0.0), second)

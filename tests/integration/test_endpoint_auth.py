@@ -76,11 +76,11 @@ async def test_concurrent_deliveries_share_a_token_request(ledger: Ledger, tenan
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
     assert list_authorizations(receiver.requests) == ["Bearer token-1"] * 51
-    (asked,) = server.requests
-    assert asked.body == b"grant_type=client_credentials&scope=send.all+read"
-    assert asked.headers["content-type"] == "application/x-www-form-urlencoded"
+    (requested,) = server.requests
+    assert requested.body == b"grant_type=client_credentials&scope=send.all+read"
+    assert requested.headers["content-type"] == "application/x-www-form-urlencoded"
     # Encoded before they are joined (RFC 6749).
-    assert base64.b64decode(asked.headers["authorization"].split()[1]) == (
+    assert base64.b64decode(requested.headers["authorization"].split()[1]) == (
         b"way+bill:a+s3cret%2Fwith%2Bsigns%25"
     )
 

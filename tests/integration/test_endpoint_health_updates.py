@@ -65,7 +65,7 @@ async def probe(ledger: Ledger, endpoint: EndpointId, told: AttemptSignal) -> No
 
 async def record_and_update(tx: Transaction, group: Sequence[FinishedAttempt]) -> None:
     """Record attempts and update health in the test's own transaction."""
-    recorded = await results.record_attempts(tx, [one.result for one in group])
+    recorded = await results.record_attempts(tx, [item.result for item in group])
     await apply_results(tx, group, recorded, rng=lambda: 0.0)
 
 
@@ -97,19 +97,19 @@ async def test_a_success_resets_the_failures(ledger: Ledger, tenant: TenantId, e
 async def test_attempts_update_their_own_endpoints(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    other = await build.create_endpoint(ledger, tenant)
+    second = await build.create_endpoint(ledger, tenant)
     mine, (work, *_) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
-    others, works = await build.claim_and_start(ledger, other)
+    others, works = await build.claim_and_start(ledger, second)
     group = [
         health_attempts.make_attempt_result(work, mine, GOOD),
         *[health_attempts.make_attempt_result(each, others) for each in works],
     ]
     await health_attempts.record_attempts(ledger, *group)
-    one, two = (
+    first, two = (
         await health_attempts.read_health(ledger, endpoint),
-        await health_attempts.read_health(ledger, other),
+        await health_attempts.read_health(ledger, second),
     )
-    assert (one.health.failed, one.in_flight) == (0, 1)
+    assert (first.health.failed, first.in_flight) == (0, 1)
     assert (two.health.failed, two.in_flight) == (2, 0)
 
 
@@ -141,9 +141,9 @@ async def test_results_of_a_rescued_claim_do_not_update_health(
     claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, FAILURES_TO_OPEN)
     await build.expire_lease(ledger, claim_id)
     await build.rescue_lapsed(ledger)
-    again = (await build.claim_deliveries(ledger, [endpoint], take=1)).claim_ids
+    repeated = (await build.claim_deliveries(ledger, [endpoint], take=1)).claim_ids
     before = await health_attempts.read_health(ledger, endpoint)
-    told = [
+    result = [
         AttemptSignal(is_gone=True, final_reason="gone"),
         AttemptSignal(Signal.CONGESTED, retry_after=SECOND),
         BAD,
@@ -152,12 +152,12 @@ async def test_results_of_a_rescued_claim_do_not_update_health(
         ledger,
         *[
             health_attempts.make_attempt_result(work, claim_id, each)
-            for work, each in zip(works, told, strict=True)
+            for work, each in zip(works, result, strict=True)
         ],
     )
     assert recorded.orphaned_claims == {claim_id}
     assert await health_attempts.read_health(ledger, endpoint) == before
-    assert before.in_flight == len(again) == 1
+    assert before.in_flight == len(repeated) == 1
     assert await journal(ledger) == []
     assert await build.count_rows(ledger, "attempts") == FAILURES_TO_OPEN
 
@@ -166,13 +166,13 @@ async def test_attempts_beside_a_rescued_claim_count(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 4)
-    lost, kept = (await build.claim_deliveries(ledger, [endpoint], batch=2)).claim_ids
-    orphans, works = await build.start_claim(ledger, lost), await build.start_claim(ledger, kept)
+    lost, stored = (await build.claim_deliveries(ledger, [endpoint], batch=2)).claim_ids
+    orphans, works = await build.start_claim(ledger, lost), await build.start_claim(ledger, stored)
     await build.expire_lease(ledger, lost)
     await build.rescue_lapsed(ledger)
     group = [health_attempts.make_attempt_result(work, lost, GONE) for work in orphans]
     await health_attempts.record_attempts(
-        ledger, *group, *[health_attempts.make_attempt_result(work, kept) for work in works]
+        ledger, *group, *[health_attempts.make_attempt_result(work, stored) for work in works]
     )
     after = await health_attempts.read_health(ledger, endpoint)
     assert (after.health.failed, after.in_flight) == (2, 0)
@@ -404,10 +404,10 @@ async def test_gone_from_an_old_url_does_not_disable(
 async def test_an_endpoint_is_disabled_once_and_keeps_its_reason(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    claim_id, (one, other) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
+    claim_id, (first, second) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
     await build.execute(ledger, "update endpoints set state = 'disabled', state_reason = 'by hand'")
     await health_attempts.record_attempts(
-        ledger, *[health_attempts.make_attempt_result(work, claim_id, GONE) for work in (one, other)]
+        ledger, *[health_attempts.make_attempt_result(work, claim_id, GONE) for work in (first, second)]
     )
     assert (await state_of(ledger, endpoint))[:2] == ("disabled", "by hand")
     assert await journal(ledger) == []
@@ -468,10 +468,10 @@ async def test_failing_at_an_old_url_does_not_disable(
     await fail_at(ledger, tenant, endpoint, [began + days * DAY for days in (0, 1, 2)])
     claim_id, (work,) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
     await build.execute(ledger, "update endpoints set url = url || '/new'")
-    told = AttemptSignal(
+    result = AttemptSignal(
         at=began + 10 * DAY, terms=HealthConfig(BreakerConfig(consecutive=4), disable_after=10 * DAY)
     )
-    await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, told))
+    await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, result))
     assert (await state_of(ledger, endpoint))[0] == "active"
     assert "endpoint.disabled" not in await list_actions(ledger)
 
@@ -482,10 +482,10 @@ async def request_waits(
 ) -> None:
     """Let the endpoint request each of these waits, with the breaker closed."""
     patient = replace(health_attempts.HEALTH_TERMS, breaker=BreakerConfig(consecutive=1_000, minimum=1_000))
-    told = [
+    result = [
         AttemptSignal(Signal.CONGESTED, retry_after=wait * SECOND, at=at, terms=patient) for wait in seconds
     ]
-    await health_attempts.record_each(ledger, tenant, endpoint, told)
+    await health_attempts.record_each(ledger, tenant, endpoint, result)
 
 
 async def test_a_requested_wait_holds_the_whole_endpoint(
@@ -565,8 +565,10 @@ async def test_relay_is_notified_only_of_endpoints_at_their_limit(
 ) -> None:
     endpoint = await limited(ledger, tenant)
     claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, under_way)
-    told = health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))
-    heard = await collect_notifications(ledger, tenant, lambda: health_attempts.record_attempts(ledger, told))
+    result = health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))
+    heard = await collect_notifications(
+        ledger, tenant, lambda: health_attempts.record_attempts(ledger, result)
+    )
     assert heard == ({endpoint} if woken else set())
 
 
@@ -576,9 +578,9 @@ async def test_relay_is_notified_when_in_flight_exceeds_a_lowered_limit(
     endpoint = await limited(ledger, tenant)
     claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
     await build.execute(ledger, "update endpoint_health set limit_now = 2")
-    told = health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))
+    result = health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))
     assert await collect_notifications(
-        ledger, tenant, lambda: health_attempts.record_attempts(ledger, told)
+        ledger, tenant, lambda: health_attempts.record_attempts(ledger, result)
     ) == {endpoint}
 
 
@@ -673,7 +675,7 @@ async def test_concurrent_health_updates_never_deadlock(ledger: Ledger, tenant: 
     others = await build.create_tenant(ledger)
     of = {await build.create_endpoint(ledger, each): each for each in (tenant, others) * 4}
     crowd = Crowd(ledger, list(of))
-    told = [BAD, GOOD, GONE, AttemptSignal(Signal.CONGESTED, retry_after=timedelta(0)), BAD, LOST]
+    result = [BAD, GOOD, GONE, AttemptSignal(Signal.CONGESTED, retry_after=timedelta(0)), BAD, LOST]
     for number in range(ROUNDS):
         await build.execute(ledger, FORGIVEN)
         await build.execute(ledger, "update endpoints set state = 'active'")
@@ -685,8 +687,8 @@ async def test_concurrent_health_updates_never_deadlock(ledger: Ledger, tenant: 
         half = len(pairs) // 2
         endpoint, neighbour = list(of)[number % len(of)], list(of)[(number + 1) % len(of)]
         await asyncio.gather(
-            crowd.record(pairs[:half], told),
-            crowd.record(pairs[:half - 1:-1], told),
+            crowd.record(pairs[:half], result),
+            crowd.record(pairs[:half - 1:-1], result),
             build.rescue_lapsed(ledger),
             crowd.postpone(*postponed),
             crowd.claim_and_hand_back(),

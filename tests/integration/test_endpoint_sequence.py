@@ -124,7 +124,7 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
     async def _race(self, takes: Sequence[int], lanes: Sequence[Priority]) -> None:
         racers = [self._claim_alone(take, lane) for take, lane in zip(takes, lanes, strict=True)]
         claimed, _ = await asyncio.gather(asyncio.gather(*racers), self._read_along())
-        self.world.queue += [claim_id for one in claimed for claim_id in one.claim_ids]
+        self.world.queue += [claim_id for item in claimed for claim_id in item.claim_ids]
 
     async def _claim_alone(self, take: int, lane: Priority) -> ClaimRound:
         async with self.stage.ledger.transaction() as tx:
@@ -195,11 +195,11 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
             page = await self._deliveries().list_by_sequence(
                 self.world.tenant, endpoint, len(seen), limit=PARTNER
             )
-            told = [one.sequence for one in page.items]
-            assert told == list(range(len(seen) + 1, len(seen) + 1 + len(told)))
-            assert page.latest >= len(seen) + len(told)
-            assert page.next_sequence == (told[-1] if page.latest > len(seen) + len(told) else None)
-            seen += [one.delivery_id for one in page.items]
+            result = [item.sequence for item in page.items]
+            assert result == list(range(len(seen) + 1, len(seen) + 1 + len(result)))
+            assert page.latest >= len(seen) + len(result)
+            assert page.next_sequence == (result[-1] if page.latest > len(seen) + len(result) else None)
+            seen += [item.delivery_id for item in page.items]
 
     @invariant()
     def numbers_have_no_gap_and_no_double_and_the_latest_is_the_last(self) -> None:

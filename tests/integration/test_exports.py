@@ -68,12 +68,12 @@ async def test_delivery_exports_match_the_database_in_both_formats(ledger: Ledge
         ledger, "select * from deliveries where tenant_id = :tenant order by id", tenant=tenant
     )
     found = documents(await written(exports(ledger).export_deliveries(tenant, ALL, ExportFormat.JSONL)))
-    assert [one["id"] for one in found] == [format_id(Prefix.DELIVERY, row.id) for row in rows]
-    assert [one["status"] for one in found] == [row.status for row in rows]
-    assert [one["attempts"] for one in found] == [row.attempts for row in rows]
+    assert [item["id"] for item in found] == [format_id(Prefix.DELIVERY, row.id) for row in rows]
+    assert [item["status"] for item in found] == [row.status for row in rows]
+    assert [item["attempts"] for item in found] == [row.attempts for row in rows]
     same = table(await written(exports(ledger).export_deliveries(tenant, ALL, ExportFormat.CSV)))
     assert same == [
-        {name: "" if value is None else str(value) for name, value in one.items()} for one in found
+        {name: "" if value is None else str(value) for name, value in item.items()} for item in found
     ]
 
 
@@ -89,10 +89,10 @@ async def test_attempt_exports_have_every_attempt_once(ledger: Ledger) -> None:
     for at_once in (1, 2, 3, 100):
         pieces = exports(ledger, at_once=at_once).export_attempts(tenant, ALL, ExportFormat.JSONL)
         found = documents(await written(pieces))
-        assert [one["id"] for one in found] == [format_id(Prefix.ATTEMPT, row.id) for row in rows]
+        assert [item["id"] for item in found] == [format_id(Prefix.ATTEMPT, row.id) for row in rows]
     same = table(await written(exports(ledger).export_attempts(tenant, ALL, ExportFormat.CSV)))
-    assert [(one["id"], one["number"], one["outcome"]) for one in same] == [
-        (one["id"], str(one["number"]), one["outcome"]) for one in found
+    assert [(item["id"], item["number"], item["outcome"]) for item in same] == [
+        (item["id"], str(item["number"]), item["outcome"]) for item in found
     ]
     assert json.loads(same[0]["request_headers"]) == found[0]["request_headers"]
 
@@ -101,9 +101,9 @@ async def test_filters_apply_to_exports(ledger: Ledger) -> None:
     tenant, _ = await some_life(ledger)
     failed = DeliveryFilter(statuses=(DeliveryStatus.FAILED,))
     found = documents(await written(exports(ledger).export_deliveries(tenant, failed, ExportFormat.JSONL)))
-    assert [one["status"] for one in found] == ["failed", "failed"]
+    assert [attempt["status"] for attempt in found] == ["failed", "failed"]
     attempts = documents(await written(exports(ledger).export_attempts(tenant, failed, ExportFormat.JSONL)))
-    assert {one["delivery_id"] for one in attempts} == {one["id"] for one in found}
+    assert {attempt["delivery_id"] for attempt in attempts} == {attempt["id"] for attempt in found}
 
 
 async def test_a_tenant_exports_only_its_own_rows(ledger: Ledger) -> None:

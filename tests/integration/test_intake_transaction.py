@@ -80,9 +80,9 @@ async def test_an_event_is_owed_once_to_each_matching_endpoint(ledger: Ledger, t
     await build.create_endpoint(ledger, await build.create_tenant(ledger))
     event = await build.accept_event(ledger, tenant, "order.created", b"[1, 2]")
     assert await find_endpoints(ledger, event) == {everything, orders}
-    kept = await build.fetch_row(ledger, "select type, body, matched from events where id = :id", id=event)
-    assert (kept.type, kept.matched) == ("order.created", 2)
-    assert bytes(kept.body).endswith(b'"data":[1, 2]}')
+    stored = await build.fetch_row(ledger, "select type, body, matched from events where id = :id", id=event)
+    assert (stored.type, stored.matched) == ("order.created", 2)
+    assert bytes(stored.body).endswith(b'"data":[1, 2]}')
     assert await build.count_rows(ledger, "schedule") == 2
 
 
@@ -95,8 +95,8 @@ async def test_event_and_deliveries_have_the_time_of_the_answer(ledger: Ledger, 
     )
     (answered,) = {event["created_at"] for event in json.loads(accepted.response_body)["events"]}
     assert len(moments) == 6
-    (kept,) = {row.created_at for row in moments}
-    assert timedelta(0) <= kept - datetime.fromisoformat(answered) < timedelta(milliseconds=1)
+    (stored,) = {row.created_at for row in moments}
+    assert timedelta(0) <= stored - datetime.fromisoformat(answered) < timedelta(milliseconds=1)
 
 
 async def test_paused_and_disabled_endpoints_are_owed(ledger: Ledger, tenant: TenantId) -> None:
@@ -133,8 +133,8 @@ async def test_endpoint_changes_between_events_apply_with_and_without_a_key(
     assert await find_endpoints(ledger, event_id(answer)) == {endpoint}
     assert await build.count_rows(ledger, "events") == 2
     if key is not None:
-        again = await intake.accept_events(tenant, [ONE], single=True, idempotency_key=key)
-        assert again == answer._replace(replayed=True)
+        repeated = await intake.accept_events(tenant, [ONE], single=True, idempotency_key=key)
+        assert repeated == answer._replace(replayed=True)
 
 
 async def test_a_large_fan_out_is_planned_again_when_endpoints_change(
@@ -210,8 +210,8 @@ async def test_a_batch_is_answered_event_by_event_and_is_one_transaction(
         ("user.left", 0),
         ("order.created", 1),
     ]
-    kept = await build.fetch_rows(ledger, "select id from events order by id")
-    assert [parse_id(Prefix.EVENT, a["id"]) for a in answers] == [row.id for row in kept]
+    stored = await build.fetch_rows(ledger, "select id from events order by id")
+    assert [parse_id(Prefix.EVENT, a["id"]) for a in answers] == [row.id for row in stored]
     assert (await build.fetch_row(ledger, "select count(distinct xmin::text) from events"))[0] == 1
 
 
@@ -267,10 +267,10 @@ async def test_unstorable_request_does_not_fail_its_commit_group(
     tenant = await build.create_tenant(own_ledger)
     await build.execute(own_ledger, "alter table events add constraint odd check (type <> 'odd')")
     intake = build.make_intake(own_ledger)
-    asked = [intake.accept_events(tenant, [ONE], single=True) for _ in range(20)]
-    asked.insert(7, intake.accept_events(tenant, [NewEvent("odd", b"1")], single=True))
-    asked.append(accept_keyed(intake, TenantId(new_id())))
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    requested = [intake.accept_events(tenant, [ONE], single=True) for _ in range(20)]
+    requested.insert(7, intake.accept_events(tenant, [NewEvent("odd", b"1")], single=True))
+    requested.append(accept_keyed(intake, TenantId(new_id())))
+    answers = await asyncio.gather(*requested, return_exceptions=True)
     assert sum(isinstance(answer, IntakeResult) for answer in answers) == 20
     assert "odd" in str(answers[7])
     assert isinstance(answers[-1], NotFound)
@@ -319,8 +319,8 @@ async def test_keys_are_separate_for_each_tenant(ledger: Ledger, tenant: TenantI
 
 async def test_duplicates_in_one_commit_are_one_event(ledger: Ledger, tenant: TenantId) -> None:
     intake = build.make_intake(ledger)
-    asked = [accept_keyed(intake, tenant) for _ in range(10)] + [accept_keyed(intake, tenant, OTHER)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    requested = [accept_keyed(intake, tenant) for _ in range(10)] + [accept_keyed(intake, tenant, OTHER)]
+    answers = await asyncio.gather(*requested, return_exceptions=True)
     accepted = [answer for answer in answers if isinstance(answer, IntakeResult)]
     assert len({answer.response_body for answer in accepted}) == 1
     assert [answer.replayed for answer in accepted] == [False] + [True] * 9
@@ -332,10 +332,10 @@ async def test_duplicates_at_two_processes_are_one_event(ledger: Ledger, tenant:
     await build.create_endpoint(ledger, tenant)
     processes = [build.make_intake(ledger) for _ in range(2)]
     keys = [f"key {number}" for number in range(20)]
-    asked = [
+    requested = [
         accept_keyed(process, tenant, key=key) for key in keys for process in processes for _ in range(2)
     ]
-    answers = await asyncio.gather(*asked)
+    answers = await asyncio.gather(*requested)
     assert len({answer.response_body for answer in answers}) == len(keys)
     assert sum(not answer.replayed for answer in answers) == len(keys)
     assert await build.count_rows(ledger, "events") == len(keys)
@@ -348,20 +348,20 @@ async def test_duplicate_request_waits_for_the_first_and_returns_its_answer(
     first, second = (build.make_intake(ledger) for _ in range(2))
     async with ledger.transaction() as tx:
         await build.lock_table(tx, "events")  # the first has stored its key, and is blocked
-        one = asyncio.create_task(accept_keyed(first, tenant))
+        item = asyncio.create_task(accept_keyed(first, tenant))
         await build.wait_until(lambda: build.has_lock_waiter(ledger))
         other = asyncio.create_task(accept_keyed(second, tenant))
         await build.wait_until(lambda: build.has_lock_waiter(ledger))
-    assert (await other).response_body == (await one).response_body
+    assert (await other).response_body == (await item).response_body
 
 
 async def test_an_expired_key_is_a_new_event(ledger: Ledger, tenant: TenantId) -> None:
     intake = build.make_intake(ledger)
     first = await accept_keyed(intake, tenant)
     await build.execute(ledger, "delete from idempotency_keys")
-    again = await accept_keyed(intake, tenant, OTHER)
-    assert not again.replayed
-    assert event_id(again) != event_id(first)
+    repeated = await accept_keyed(intake, tenant, OTHER)
+    assert not repeated.replayed
+    assert event_id(repeated) != event_id(first)
 
 
 async def test_events_with_and_without_keys_share_a_commit(ledger: Ledger, tenant: TenantId) -> None:
@@ -381,8 +381,8 @@ async def test_events_with_and_without_keys_share_a_commit(ledger: Ledger, tenan
 async def test_a_ledger_that_is_down_is_unavailable(unused_tcp_port: int) -> None:
     ledger = Ledger(f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/nothing")
     intake = build.make_intake(ledger)
-    asked = [accept_keyed(intake, TenantId(new_id())) for _ in range(5)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    requested = [accept_keyed(intake, TenantId(new_id())) for _ in range(5)]
+    answers = await asyncio.gather(*requested, return_exceptions=True)
     assert {type(answer) for answer in answers} == {Unavailable}
     await ledger.close()
 
@@ -394,7 +394,7 @@ async def test_broken_connection_rolls_back_and_the_next_request_succeeds(
     intake = build.make_intake(ledger)
     async with ledger.transaction() as tx:
         await build.lock_table(tx, "deliveries")  # key and event are written, deliveries are not
-        asked = asyncio.create_task(accept_keyed(intake, tenant))
+        requested = asyncio.create_task(accept_keyed(intake, tenant))
         await build.wait_until(lambda: build.has_lock_waiter(ledger))
         await build.fetch_rows(
             ledger,
@@ -404,7 +404,7 @@ async def test_broken_connection_rolls_back_and_the_next_request_succeeds(
             """,
         )
         with pytest.raises(Unavailable):
-            await asked
+            await requested
     tables = ("events", "deliveries", "schedule", "idempotency_keys")
     assert [await build.count_rows(ledger, table) for table in tables] == [0, 0, 0, 0]
     assert not (await accept_keyed(intake, tenant)).replayed
@@ -452,14 +452,14 @@ async def test_channels_and_condition_errors_are_stored_with_and_without_a_trace
     for traced in (False, True):
         intake = Intake(own_ledger, limits=build.LIMITS, clock=clock, keep_traces=traced)
         await intake.accept_events(tenant, events, single=False, traceparent=TRACE)
-        kept = await build.fetch_rows(
+        stored = await build.fetch_rows(
             own_ledger,
             "select e.channels, e.traceparent, e.matched, d.condition_failed from events e "
             "left join deliveries d on d.event_id = e.id order by e.id desc limit 3",
         )
         trace = TRACE if traced else None
         failed = "length() takes string or array or object, not number."
-        assert [tuple(row) for row in reversed(kept)] == [
+        assert [tuple(row) for row in reversed(stored)] == [
             (["eu", "us"], trace, 1, failed),
             (None, trace, 1, None),
             (None, trace, 0, None),

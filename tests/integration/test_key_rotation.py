@@ -49,8 +49,13 @@ async def opened(ledger: Ledger, box: SecretBox) -> list[bytes]:
     headers = await build.fetch_rows(
         ledger, "select tenant_id, id, sealed_headers from endpoints where sealed_headers is not null"
     )
-    values = [box.open(one.sealed, context=build_secret_context(one[0], one[1])) for one in secrets]
-    values += [box.open(one.sealed_headers, context=build_headers_context(one[0], one[1])) for one in headers]
+    values = [
+        box.open(secret.sealed, context=build_secret_context(secret[0], secret[1])) for secret in secrets
+    ]
+    values += [
+        box.open(secret.sealed_headers, context=build_headers_context(secret[0], secret[1]))
+        for secret in headers
+    ]
     return sorted(values)
 
 
@@ -67,10 +72,10 @@ def test_every_sealed_column_is_listed() -> None:
 
 
 async def test_all_values_are_encrypted_with_the_newest_key(ledger: Ledger, tenant: TenantId) -> None:
-    made = await some(ledger, tenant, 3)
+    created = await some(ledger, tenant, 3)
     await build.create_endpoint(ledger, tenant)
-    await build.rotate_secret(ledger, tenant, made[0], generate_hmac(b"t" * 32))
-    await build.delete_endpoint(ledger, tenant, made[1])
+    await build.rotate_secret(ledger, tenant, created[0], generate_hmac(b"t" * 32))
+    await build.delete_endpoint(ledger, tenant, created[1])
     before = await opened(ledger, BOX)
     assert len(before) == 8
     report = await resealing(ledger).run(actor=BY)
@@ -92,8 +97,10 @@ async def test_a_second_run_changes_and_audits_nothing(ledger: Ledger, tenant: T
     await some(ledger, tenant, 2)
     await resealing(ledger).run(actor=BY)
     assert (await resealing(ledger).run(actor=BY)).rotated == 0
-    told = await build.fetch_row(ledger, "select actor, details from journal where what = 'secrets.resealed'")
-    assert (told.actor, told.details) == ("cli:ada", {"values": 4, "key_id": BOTH.key_ids[0]})
+    result = await build.fetch_row(
+        ledger, "select actor, details from journal where what = 'secrets.resealed'"
+    )
+    assert (result.actor, result.details) == ("cli:ada", {"values": 4, "key_id": BOTH.key_ids[0]})
 
 
 class Stopped(Exception):
@@ -132,17 +139,17 @@ async def test_concurrent_changes_are_not_overwritten(ledger: Ledger, tenant: Te
             )
             == 0
         )
-    kept = await build.fetch_row(ledger, "select sealed_headers from endpoints")
-    assert kept.sealed_headers == theirs
+    stored = await build.fetch_row(ledger, "select sealed_headers from endpoints")
+    assert stored.sealed_headers == theirs
 
 
 async def test_key_rotation_is_safe_with_concurrent_runs_and_changes(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    made = await some(ledger, tenant, 30)
+    created = await some(ledger, tenant, 30)
 
     async def change() -> None:
-        for endpoint_id in made:
+        for endpoint_id in created:
             await build.rotate_secret(ledger, tenant, endpoint_id, generate_hmac(b"u" * 32))
 
     runs = [resealing(ledger).run(actor=BY) for _ in range(3)]
@@ -176,7 +183,7 @@ async def test_an_endpoints_authentication_is_rotated(ledger: Ledger, tenant: Te
     bearer = {"kind": "bearer", "token": "hush"}
     endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(auth=bearer))
     assert (await resealing(ledger).run(actor=BY)).rotated == 2
-    kept = await build.fetch_row(ledger, "select sealed_auth from endpoints")
-    assert decode_credentials(NEWEST.open(kept[0], context=build_auth_context(tenant, endpoint))) == Bearer(
+    stored = await build.fetch_row(ledger, "select sealed_auth from endpoints")
+    assert decode_credentials(NEWEST.open(stored[0], context=build_auth_context(tenant, endpoint))) == Bearer(
         "hush"
     )

@@ -189,12 +189,12 @@ async def test_a_tenants_oldest_is_its_own_delivery(site: Site, neighbour: Site)
 
 # ---- held
 async def test_held_deliveries_are_counted_by_hold(site: Site, ledger: Ledger) -> None:
-    paused, disabled, broken, asked = [await site.owed(count) for count in (2, 3, 4, 5)]
+    paused, disabled, broken, requested = [await site.owed(count) for count in (2, 3, 4, 5)]
     rated = await site.owed(6, EndpointSpec(limits=EndpointLimits(rate=RateLimit(1, timedelta(hours=1)))))
     await site.owed(7)  # which nothing holds
     await build.set_state(ledger, paused, EndpointState.PAUSED)
     await build.set_state(ledger, disabled, EndpointState.DISABLED)
-    for statement, endpoint in ((OPEN, broken), (WAITS, asked), (SPENT, rated)):
+    for statement, endpoint in ((OPEN, broken), (WAITS, requested), (SPENT, rated)):
         await build.execute(ledger, statement, id=endpoint)
     for tenant in (None, site.tenant):
         now = await site.now(tenant)
@@ -243,7 +243,7 @@ async def test_unhealthy_endpoints_are_listed_most_recent_first(site: Site, ledg
     await build.set_state(ledger, paused, EndpointState.PAUSED)
     for tenant in (None, site.tenant):
         now = await site.now(tenant)
-        assert [(one.id, one.state, one.breaker) for one in now.unhealthy] == [
+        assert [(item.id, item.state, item.breaker) for item in now.unhealthy] == [
             (paused, "paused", "closed"),
             (broken, "active", "open"),
         ]
@@ -288,10 +288,10 @@ async def created(site: Site) -> ReplayId:
 async def test_open_replays_are_listed_newest_first(site: Site, neighbour: Site) -> None:
     first, over, last, theirs = [await created(each) for each in (site, site, site, neighbour)]
     await build.execute(site.ledger, "update replays set state = 'finished' where id = :id", id=over)
-    assert [one.id for one in (await site.now(site.tenant)).replays] == [last, first]
-    assert [one.id for one in (await site.now()).replays] == [theirs, last, first]
+    assert [replay.id for replay in (await site.now(site.tenant)).replays] == [last, first]
+    assert [replay.id for replay in (await site.now()).replays] == [theirs, last, first]
 
 
 async def test_only_the_newest_of_many_replays_are_listed(site: Site) -> None:
     every = [await created(site) for _ in range(MAX_REPLAYS + 1)]
-    assert [one.id for one in (await site.now()).replays] == every[:0:-1]
+    assert [replay.id for replay in (await site.now()).replays] == every[:0:-1]

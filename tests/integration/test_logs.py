@@ -73,11 +73,11 @@ def test_text_cannot_forge_log_lines_or_control_the_terminal():
 
 
 def test_text_cannot_forge_json_log_lines():
-    told = [json.loads(line) for line in logged("json")]
-    assert len(told) == 3 * len(HOSTILE)
-    assert {line["level"] for line in told} == {"warning", "error"}
-    assert [line["why"] for line in told if line["event"] == "endpoint.unreadable"] == list(HOSTILE)
-    assert [line["path"] for line in told if line["event"] == "request.failed"] == list(HOSTILE)
+    result = [json.loads(line) for line in logged("json")]
+    assert len(result) == 3 * len(HOSTILE)
+    assert {line["level"] for line in result} == {"warning", "error"}
+    assert [line["why"] for line in result if line["event"] == "endpoint.unreadable"] == list(HOSTILE)
+    assert [line["path"] for line in result if line["event"] == "request.failed"] == list(HOSTILE)
 
 
 def test_logging_is_set_up_before_the_first_line() -> None:

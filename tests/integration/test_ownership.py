@@ -39,9 +39,9 @@ async def with_one_of_each(ledger: Ledger) -> tuple[TenantId, dict[Prefix, UUID]
     await build.accept_event(ledger, tenant)
     claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
     await build.record_results(ledger, build.make_success(work, claim_id))
-    asked = NewReplay(DeliveryFilter(types=(MATCH_ALL,)), "so")
+    requested = NewReplay(DeliveryFilter(types=(MATCH_ALL,)), "so")
     await ReplayService(ledger, clock=clock, default_max_in_flight=9).create(
-        tenant, asked, operator=True, actor=Actor("ada")
+        tenant, requested, operator=True, actor=Actor("ada")
     )
     ids: dict[Prefix, UUID] = {Prefix.TENANT: tenant}
     for prefix, table in KEPT_IN.items():

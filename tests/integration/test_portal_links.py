@@ -188,12 +188,12 @@ async def test_a_tenants_journal_has_its_links_but_not_staff(
 ) -> None:
     await create_user(people)
     await people.open_link((await made(people, tenant, label="Joe")).token, address=AWAY)
-    told = await build.fetch_rows(
+    result = await build.fetch_rows(
         ledger,
         "select what, actor, address from journal where tenant_id = :tenant order by id",
         tenant=tenant,
     )
-    assert [tuple(one) for one in told] == [
+    assert [tuple(item) for item in result] == [
         ("portal_link.created", "operator", HOME_ADDRESS),
         ("portal_link.opened", "portal:operator (Joe)", AWAY),
     ]

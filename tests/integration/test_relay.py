@@ -266,8 +266,8 @@ async def test_two_relays_publish_nothing_twice(ledger: Ledger, tenant: TenantId
     for _ in range(4):
         await build.create_endpoint(ledger, tenant)
     queues = [Queue(), Queue()]
-    one, other = [make_relay(ledger, Publisher(queue.broker, QUEUE)) for queue in queues]
-    async with run_relay(one), run_relay(other):
+    first, second = [make_relay(ledger, Publisher(queue.broker, QUEUE)) for queue in queues]
+    async with run_relay(first), run_relay(second):
         await build.wait_until(lambda: is_listening(ledger, relays=2))
         works = []
 
@@ -312,9 +312,9 @@ class Worker:
     async def deliver(self, signal: Signal = Signal.GOOD, *, most: int = 3) -> None:
         """End the oldest attempt; `max_in_flight` is the endpoint's limit."""
         claim_id, work = self.in_hand.pop(0)
-        told = AttemptSignal(signal, terms=replace(PATIENT, max_in_flight=most))
+        result = AttemptSignal(signal, terms=replace(PATIENT, max_in_flight=most))
         await health_attempts.record_attempts(
-            self._ledger, health_attempts.make_attempt_result(work, claim_id, told)
+            self._ledger, health_attempts.make_attempt_result(work, claim_id, result)
         )
         self.delivered += 1
 
@@ -414,11 +414,11 @@ async def test_two_relays_keep_to_an_endpoint_s_limit(
     await build.execute(own_ledger, "alter table endpoint_health add constraint bound check (in_flight <= 3)")
     queues = [Queue(), Queue()]
     worker = Worker(own_ledger, *queues)
-    one, other = [
+    first, second = [
         make_relay(own_ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))
         for queue in queues
     ]
-    async with run_relay(one), run_relay(other):
+    async with run_relay(first), run_relay(second):
         await build.wait_until(lambda: is_listening(own_ledger, relays=2))
         await build.accept_events(own_ledger, tenant, 60)
         while worker.delivered < 60:

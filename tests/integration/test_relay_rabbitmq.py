@@ -98,7 +98,7 @@ def test_a_missing_queue_is_declared_by_a_count(settings: Settings, broker: Brok
     assert publisher.count_waiting() == 0
     claim = ClaimId(new_id())
     assert publisher.publish([claim]) == []
-    assert [one for _, one in read_messages(settings, amqp_url, 1)] == [claim]
+    assert [message for _, message in read_messages(settings, amqp_url, 1)] == [claim]
 
 
 def test_a_closed_channel_is_replaced(settings: Settings, broker: Broker, amqp_url: str) -> None:

@@ -142,10 +142,10 @@ async def test_replay_notifications_name_the_replay_priority(ledger: Ledger, ten
             await enqueue.notify_due(tx, {(tenant, endpoint)}, priority=Priority.REPLAY)
             await enqueue.notify_due(tx, {(tenant, endpoint)})
         heard = listener.receive_notifications()
-        told = [await anext(heard), await anext(heard)]
+        result = [await anext(heard), await anext(heard)]
     finally:
         await listener.close()
-    assert told == [(Priority.REPLAY, {(tenant, endpoint)}), (Priority.LIVE, {(tenant, endpoint)})]
+    assert result == [(Priority.REPLAY, {(tenant, endpoint)}), (Priority.LIVE, {(tenant, endpoint)})]
 
 
 async def test_a_finished_replay_wakes_the_relay(
@@ -193,12 +193,12 @@ async def test_a_due_replay_is_published_until_it_is_not_due(
     queues = Queues()
     uses = ReplayService(ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
     new = NewReplay(DeliveryFilter(endpoints=(endpoint,)), "so")
-    made = await uses.create(tenant, new, operator=False, actor=Actor("cli:ada"))
+    created = await uses.create(tenant, new, operator=False, actor=Actor("cli:ada"))
     publisher, thread = Publisher(queues.broker, REPLAYS, actor=ADVANCE_REPLAY_ACTOR), BrokerThread()
     publishing = asyncio.create_task(create_replay_task(ledger, publisher, thread).run())
     for _ in range(2):  # a message may be lost
         await build.wait_until(lambda: queues.broker.queues[REPLAYS].qsize() > 0)
-        assert queues.take(REPLAYS, ADVANCE_REPLAY_ACTOR) == [made.id]
-        await build.execute(ledger, "update replays set next_at = now() where id = :id", id=made.id)
+        assert queues.take(REPLAYS, ADVANCE_REPLAY_ACTOR) == [created.id]
+        await build.execute(ledger, "update replays set next_at = now() where id = :id", id=created.id)
     publishing.cancel()
     thread.close()

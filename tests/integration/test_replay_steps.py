@@ -62,20 +62,20 @@ class Jobs:
 
     async def counts(self, replay: ReplayId) -> dict[str, int]:
         """What the job says of itself; it must be what its items say."""
-        told = {str(state): count for state, count in (await self.read(replay)).counts.items()}
+        result = {str(state): count for state, count in (await self.read(replay)).counts.items()}
         found = await build.fetch_rows(
             self.ledger,
             "select state, count(*) as n from replay_items where replay_id = :id group by state",
             id=replay,
         )
-        assert told == {row.state: row.n for row in found}
-        return told
+        assert result == {row.state: row.n for row in found}
+        return result
 
     async def states(self, replay: ReplayId) -> dict[DeliveryId | None, str]:
         page = await self.uses.list_items(
             self.tenant, replay, None, PageRequest(100, after=MIN_ID, oldest_first=True)
         )
-        return {one.delivery_id: one.state for one in page.items}
+        return {item.delivery_id: item.state for item in page.items}
 
 
 @pytest.fixture
@@ -388,8 +388,8 @@ async def test_two_jobs_with_the_same_missing_events_owe_them_once(
         assert await jobs.counts(replay) == {"waiting": 5}
     await build.set_state(ledger, late, EndpointState.ACTIVE)
     await asyncio.gather(*(ReplayRunner(ledger, default_max_in_flight=9).step(replay) for replay in both))
-    told = [await jobs.counts(replay) for replay in both]
-    assert sorted(told, key=str) == [{"queued": 5}, {"skipped": 5}]
+    result = [await jobs.counts(replay) for replay in both]
+    assert sorted(result, key=str) == [{"queued": 5}, {"skipped": 5}]
 
 
 async def test_a_cancelled_job_keeps_created_deliveries(jobs: Jobs, ledger: Ledger, tenant: TenantId) -> None:
@@ -406,12 +406,12 @@ async def test_a_cancelled_job_keeps_created_deliveries(jobs: Jobs, ledger: Ledg
 
 # ------------------------------------------------------------------ whose step it is
 async def test_jobs_take_turns(jobs: Jobs, ledger: Ledger) -> None:
-    made = [await jobs.create() for _ in range(3)]
+    created = [await jobs.create() for _ in range(3)]
     async with ledger.transaction() as tx:
         first = await rows_of.claim_due(tx, limit=2, lease=timedelta(seconds=5))
     async with ledger.transaction() as tx:
         then = await rows_of.claim_due(tx, limit=2, lease=timedelta(seconds=5))
-    assert sorted([*first, *then]) == sorted(made)
+    assert sorted([*first, *then]) == sorted(created)
 
 
 async def test_a_step_reads_only_the_items_that_it_moves(shared_url: str) -> None:
@@ -424,14 +424,14 @@ async def test_a_step_reads_only_the_items_that_it_moves(shared_url: str) -> Non
             ReplayRunner(ledger, default_max_in_flight=9),
             ReplayService(ledger, clock=clock, default_max_in_flight=9),
         )
-        made = await uses.create(tenant, NewReplay(FAILED, "so"), operator=False, actor=ADA)
-        await build.execute(ledger, OVER_ALREADY, replay=made.id, endpoint=endpoint)
+        created = await uses.create(tenant, NewReplay(FAILED, "so"), operator=False, actor=ADA)
+        await build.execute(ledger, OVER_ALREADY, replay=created.id, endpoint=endpoint)
         await build.execute(ledger, "analyze replay_items")  # as autovacuum does soon after so many new rows
         before = await items_read(ledger)
-        await advancer.step(made.id)
+        await advancer.step(created.id)
         await finish(ledger, endpoint, lane=Priority.REPLAY)
-        await advancer.step(made.id)
-        assert (await uses.read(tenant, made.id)).counts == {ItemState.SUCCEEDED: 20}
+        await advancer.step(created.id)
+        assert (await uses.read(tenant, created.id)).counts == {ItemState.SUCCEEDED: 20}
         assert await items_read(ledger) - before < 1_000
 
 

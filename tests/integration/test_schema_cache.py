@@ -233,10 +233,10 @@ async def test_concurrent_declarations_create_two_versions(
     ledger: Ledger, catalogue: EventTypeService
 ) -> None:
     wanted = [Declaration(schema={"const": number}) for number in range(10)]
-    await asyncio.gather(*(catalogue.declare("order.created", one, actor=ADA) for one in wanted))
-    told = await catalogue.read("order.created")
-    assert [each.version for each in told.versions] == list(range(10, 0, -1))
-    told_each = [await catalogue.read("order.created", version=each.version) for each in told.versions]
+    await asyncio.gather(*(catalogue.declare("order.created", item, actor=ADA) for item in wanted))
+    result = await catalogue.read("order.created")
+    assert [each.version for each in result.versions] == list(range(10, 0, -1))
+    told_each = [await catalogue.read("order.created", version=each.version) for each in result.versions]
     assert len({each.version.schema for each in told_each}) == 10
     assert (await build.fetch_row(ledger, "select version from catalogue")).version == 10
 

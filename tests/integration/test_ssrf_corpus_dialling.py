@@ -168,7 +168,7 @@ async def test_dns_rebinding_dials_the_checked_address(then: list[str]):
     async with run_receiver(greet, host="127.0.0.2") as receiver:
         url, port = receiver.url(host="rebinding.example"), receiver.port
         with (
-            open_trap("127.0.0.1", port) as one,
+            open_trap("127.0.0.1", port) as item,
             open_trap("127.8.8.8", port) as other,
             open_trap("::1", port) as third,
         ):
@@ -179,7 +179,7 @@ async def test_dns_rebinding_dials_the_checked_address(then: list[str]):
             assert (first.outcome, first.address) == (Delivered(200), "127.0.0.2")
             assert isinstance(second.outcome, Blocked)
             assert second.address is None
-            assert not any(map(was_dialled, (one, other, third)))
+            assert not any(map(was_dialled, (item, other, third)))
 
 
 @pytest.mark.parametrize(

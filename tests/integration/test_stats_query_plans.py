@@ -92,8 +92,8 @@ async def _plans(url: str, *, analysed: bool) -> dict[str, list[QueryPlan]]:
 async def _large(ledger: Ledger) -> tuple[list[TenantId], list[EndpointId]]:
     tenants = [await build.create_tenant(ledger) for _ in range(TENANTS)]
     endpoints = [await build.create_endpoint(ledger, tenants[n % TENANTS]) for n in range(ENDPOINTS)]
-    whose = {"tenants": tenants, "owners": TENANTS, "endpoints": endpoints, "several": ENDPOINTS}
-    await build.execute(ledger, FILL, noon=NOON, count=ATTEMPTS, **whose)
+    owner = {"tenants": tenants, "owners": TENANTS, "endpoints": endpoints, "several": ENDPOINTS}
+    await build.execute(ledger, FILL, noon=NOON, count=ATTEMPTS, **owner)
     for width, count in ((MINUTE_SECONDS, MINUTES), (HOUR_SECONDS, HOURS)):
         counted = [*tenants, rollup.ALL_TENANTS]
         await build.execute(ledger, ROLLED, noon=NOON, tenants=counted, width=width, count=count)

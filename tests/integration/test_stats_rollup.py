@@ -84,10 +84,10 @@ class Site:
 
     async def check(self, tenant: TenantId | None, span: TimeRange) -> None:
         """A page tells what there was, from where on it was counted."""
-        told = await self.figures.load_series(tenant, span)
-        assert told.as_of == self.clock.now
+        result = await self.figures.load_series(tenant, span)
+        assert result.as_of == self.clock.now
         since = await self.begun_at()
-        for point in told.points:
+        for point in result.points:
             if since is None or point.at >= since:
                 assert tallied(point) == self.tally(tenant, point.at, point.at + span.interval), (
                     span,
@@ -97,9 +97,9 @@ class Site:
     def tally(self, tenant: TenantId | None, since: datetime, until: datetime) -> Counter[str]:
         """What came of the attempts that were made then."""
         return Counter(
-            one.outcome
-            for one in self.made
-            if since <= one.at < until and (tenant is None or one.tenant_id == tenant)
+            item.outcome
+            for item in self.made
+            if since <= item.at < until and (tenant is None or item.tenant_id == tenant)
         )
 
 
@@ -118,15 +118,15 @@ def scattered(
     dice: Random, tenants: Sequence[TenantId], since: datetime, until: datetime, count: int
 ) -> list[AttemptSpec]:
     """So many attempts of a range of time; some at the very edges of minutes and hours."""
-    made = []
+    created = []
     for _ in range(count):
         at = since + (until - since) * dice.random()
         edge = dice.choice((None, A_MINUTE, AN_HOUR))
         if edge is not None:
             at = max(since, floor_to_interval(at, edge) - dice.choice((timedelta(0), MS)))
         took = dice.choice((None, MS * dice.randint(0, 40_000)))
-        made.append(AttemptSpec(at, dice.choice(tenants), dice.choice(OUTCOMES), took))
-    return made
+        created.append(AttemptSpec(at, dice.choice(tenants), dice.choice(OUTCOMES), took))
+    return created
 
 
 @pytest.fixture
@@ -150,16 +150,16 @@ async def rolled(ledger: Ledger) -> list[tuple[object, ...]]:
 async def test_each_attempt_is_counted_once_at_any_time(
     site: Site, tenant: TenantId, other: TenantId, seed: int
 ) -> None:
-    dice = Random(seed)  # noqa: S311  nothing is secret here
+    rng = Random(seed)  # noqa: S311  nothing is secret here
     tenants = (tenant, other)
-    await site.record(scattered(dice, tenants, NOON - timedelta(hours=4), NOON, 200))
+    await site.record(scattered(rng, tenants, NOON - timedelta(hours=4), NOON, 200))
     since = NOON
     for pause in (timedelta(0), 37 * A_SECOND, 4 * A_MINUTE, 61 * A_MINUTE, 16 * A_MINUTE):
         site.clock.now = since + pause
-        await site.record(scattered(dice, tenants, since, site.clock.now, 25))
+        await site.record(scattered(rng, tenants, since, site.clock.now, 25))
         more = True
         while more:
-            await site.check(dice.choice((None, tenant, other)), dice.choice(list(TimeRange)))
+            await site.check(rng.choice((None, tenant, other)), rng.choice(list(TimeRange)))
             more = await site.rolling.step()
         for span in TimeRange:
             await site.check(None, span)
@@ -170,8 +170,8 @@ async def test_each_attempt_is_counted_once_at_any_time(
 async def test_all_stored_attempts_are_counted_in_the_end(site: Site, tenant: TenantId) -> None:
     await site.record([ago(timedelta(hours=hours), tenant) for hours in (0, 1, 5, 20, 29)])
     await site.count_all()
-    told = await site.figures.load_series(None, TimeRange.WEEK)
-    assert told.total.delivered == 5
+    result = await site.figures.load_series(None, TimeRange.WEEK)
+    assert result.total.delivered == 5
 
 
 async def test_history_is_rolled_up_newest_first(site: Site, tenant: TenantId) -> None:
@@ -184,9 +184,9 @@ async def test_history_is_rolled_up_newest_first(site: Site, tenant: TenantId) -
 
 
 async def test_repeating_a_rollup_changes_nothing(site: Site, tenant: TenantId, other: TenantId) -> None:
-    dice = Random(1)  # noqa: S311  nothing is secret here
+    rng = Random(1)  # noqa: S311  nothing is secret here
     since = NOON - timedelta(hours=2)
-    await site.record(scattered(dice, (tenant, other), since, NOON, 200))
+    await site.record(scattered(rng, (tenant, other), since, NOON, 200))
     await site.count_all()
     before = await rolled(site.ledger)
     async with site.ledger.transaction() as tx:
@@ -198,13 +198,13 @@ async def test_repeating_a_rollup_changes_nothing(site: Site, tenant: TenantId, 
 async def test_the_steps_of_a_rollup_do_not_change_its_result(
     ledger: Ledger, tenant: TenantId, other: TenantId
 ) -> None:
-    dice = Random(2)  # noqa: S311  nothing is secret here
+    rng = Random(2)  # noqa: S311  nothing is secret here
     since = NOON - AN_HOUR
-    await write_attempts(ledger, scattered(dice, (tenant, other), since, NOON, 300))
+    await write_attempts(ledger, scattered(rng, (tenant, other), since, NOON, 300))
     async with ledger.transaction() as tx:
         await rollup.roll_up(tx, since, NOON, width=rollup.MINUTE_SECONDS)
     before = await rolled(ledger)
-    pieces = sorted({since, NOON, *(since + A_MINUTE * dice.randrange(60) for _ in range(9))})
+    pieces = sorted({since, NOON, *(since + A_MINUTE * rng.randrange(60) for _ in range(9))})
     for first, end in pairwise(pieces):
         async with ledger.transaction() as tx:
             await rollup.roll_up(tx, first, end, width=rollup.MINUTE_SECONDS)
@@ -212,9 +212,9 @@ async def test_the_steps_of_a_rollup_do_not_change_its_result(
 
 
 async def test_an_hour_is_the_sum_of_its_minutes(site: Site, tenant: TenantId, other: TenantId) -> None:
-    dice = Random(3)  # noqa: S311  nothing is secret here
+    rng = Random(3)  # noqa: S311  nothing is secret here
     since = NOON - AN_HOUR
-    await write_attempts(site.ledger, scattered(dice, (tenant, other), since, NOON, 300))
+    await write_attempts(site.ledger, scattered(rng, (tenant, other), since, NOON, 300))
     async with site.ledger.transaction() as tx:
         await rollup.roll_up(tx, since, NOON, width=rollup.HOUR_SECONDS)
     counted_whole = await rolled(site.ledger)
@@ -272,8 +272,8 @@ async def test_latencies_are_accurate_to_a_slot(site: Site, tenant: TenantId) ->
 async def test_tenants_without_attempts_have_no_rows(site: Site, tenant: TenantId, other: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     await site.count_all()
-    whose = {row.tenant_id for row in await build.fetch_rows(site.ledger, "select tenant_id from figures")}
-    assert whose == {tenant, rollup.ALL_TENANTS}
+    owner = {row.tenant_id for row in await build.fetch_rows(site.ledger, "select tenant_id from figures")}
+    assert owner == {tenant, rollup.ALL_TENANTS}
     assert (await site.figures.load_series(other, TimeRange.HOUR)).total.attempts == 0
 
 
@@ -290,8 +290,8 @@ async def test_only_one_process_rolls_up_at_a_time(site: Site, tenant: TenantId)
 async def test_concurrent_rollups_count_everything_once(
     site: Site, tenant: TenantId, other: TenantId
 ) -> None:
-    dice = Random(6)  # noqa: S311  nothing is secret here
-    await site.record(scattered(dice, (tenant, other), NOON - timedelta(hours=4), NOON, 200))
+    rng = Random(6)  # noqa: S311  nothing is secret here
+    await site.record(scattered(rng, (tenant, other), NOON - timedelta(hours=4), NOON, 200))
     beside = StatsRollup(site.ledger, retention=KEPT, clock=site.clock)
     # Nobody has begun: both want to.
     while any(await asyncio.gather(site.rolling.step(), beside.step())):
@@ -381,9 +381,9 @@ async def test_too_many_live_rows_end_the_series_at_the_rollup(site: Site, tenan
     await site.record([ago(20 * A_MINUTE, tenant)])
     await site.count_all()
     await site.record([ago(A_SECOND, tenant)] * (MAX_SCANNED_ROWS + 1))
-    told = await site.figures.load_series(tenant, TimeRange.HOUR)
-    assert told.as_of == NOON - A_MINUTE
-    assert told.total.delivered == 1
+    result = await site.figures.load_series(tenant, TimeRange.HOUR)
+    assert result.as_of == NOON - A_MINUTE
+    assert result.total.delivered == 1
     site.clock.now = NOON + A_MINUTE
     await site.count_all()
     assert (await site.figures.load_series(tenant, TimeRange.HOUR)).total.delivered == MAX_SCANNED_ROWS + 2
@@ -392,20 +392,20 @@ async def test_too_many_live_rows_end_the_series_at_the_rollup(site: Site, tenan
 async def test_rows_up_to_the_live_limit_are_all_counted(site: Site, tenant: TenantId) -> None:
     await site.count_all()
     await site.record([ago(A_SECOND, tenant)] * MAX_SCANNED_ROWS)
-    told = await site.figures.load_series(tenant, TimeRange.HOUR)
-    assert (told.as_of, told.total.delivered) == (NOON, MAX_SCANNED_ROWS)
+    result = await site.figures.load_series(tenant, TimeRange.HOUR)
+    assert (result.as_of, result.total.delivered) == (NOON, MAX_SCANNED_ROWS)
 
 
 @pytest.mark.parametrize("span", TimeRange)
 async def test_without_rollup_stats_come_from_the_attempts(
     site: Site, tenant: TenantId, other: TenantId, span: TimeRange
 ) -> None:
-    dice = Random(5)  # noqa: S311  nothing is secret here
-    await site.record(scattered(dice, (tenant, other), NOON - timedelta(hours=3), NOON, 60))
+    rng = Random(5)  # noqa: S311  nothing is secret here
+    await site.record(scattered(rng, (tenant, other), NOON - timedelta(hours=3), NOON, 60))
     await site.check(tenant, span)
     await site.count_all()
     site.clock.now = NOON + timedelta(hours=5)
-    await site.record(scattered(dice, (tenant, other), NOON, site.clock.now, 60))
+    await site.record(scattered(rng, (tenant, other), NOON, site.clock.now, 60))
     await site.check(tenant, span)
     await site.check(None, span)
 
@@ -420,11 +420,13 @@ async def test_an_endpoints_stats_count_only_its_attempts(
     ]
     await site.record([*mine, *(ago(A_MINUTE * minutes, tenant) for minutes in range(30))])
     for span in TimeRange:
-        told = await site.figures.load_endpoint_series(tenant, endpoint, span)
-        assert tallied(told.total) == Counter(one.outcome for one in mine)
-        assert not told.sampled
-    told = await site.figures.load_endpoint_series(tenant, endpoint, TimeRange.HOUR)
-    assert [tallied(point) for point in told.points[-12:]] == [Counter([one.outcome]) for one in mine[::-1]]
+        result = await site.figures.load_endpoint_series(tenant, endpoint, span)
+        assert tallied(result.total) == Counter(item.outcome for item in mine)
+        assert not result.sampled
+    result = await site.figures.load_endpoint_series(tenant, endpoint, TimeRange.HOUR)
+    assert [tallied(point) for point in result.points[-12:]] == [
+        Counter([item.outcome]) for item in mine[::-1]
+    ]
 
 
 async def test_other_tenants_endpoints_have_no_stats(
@@ -441,10 +443,10 @@ async def test_a_busy_endpoints_stats_are_sampled_and_marked(
     newest = AttemptSpec(NOON - A_MINUTE, tenant, endpoint_id=endpoint)
     before = AttemptSpec(NOON - 2 * A_MINUTE, tenant, "refused", endpoint_id=endpoint)
     await site.record([newest] * MAX_ENDPOINT_ATTEMPTS + [before] * older)
-    told = await site.figures.load_endpoint_series(tenant, endpoint, TimeRange.HOUR)
-    assert told.total.delivered == MAX_ENDPOINT_ATTEMPTS
-    assert told.total.failures <= 1  # the one that proves that there are more
-    assert told.sampled == (older > 0)
+    result = await site.figures.load_endpoint_series(tenant, endpoint, TimeRange.HOUR)
+    assert result.total.delivered == MAX_ENDPOINT_ATTEMPTS
+    assert result.total.failures <= 1  # the one that proves that there are more
+    assert result.sampled == (older > 0)
 
 
 async def test_recent_results_of_each_endpoint_are_oldest_first(
@@ -459,10 +461,10 @@ async def test_recent_results_of_each_endpoint_are_oldest_first(
     unanswered = AttemptSpec(NOON - A_MINUTE, tenant, "unreachable", None, second)
     await site.record([*many, broken_off, unanswered])
     found = await site.figures.load_recent_results(tenant, [endpoint, second, idle])
-    assert [(one.succeeded, one.duration_us) for one in found[endpoint]] == [
+    assert [(item.succeeded, item.duration_us) for item in found[endpoint]] == [
         (n % 3 != 0, n * 1_000) for n in reversed(range(40))
     ]
-    assert [(one.succeeded, one.duration_us) for one in found[second]] == [(False, None)]
+    assert [(item.succeeded, item.duration_us) for item in found[second]] == [(False, None)]
     assert idle not in found
     assert await site.figures.load_recent_results(None, []) == {}
 
@@ -475,18 +477,22 @@ async def test_event_types_are_listed_most_frequent_first(
         await build.accept_event(ledger, tenant, type_)
     await build.accept_event(ledger, other, "order.created")
     uses = StatsService(ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
-    assert [(one.type, one.count) for one in await uses.list_frequent_types(tenant)] == [
+    assert [
+        (frequent_type.type, frequent_type.count) for frequent_type in await uses.list_frequent_types(tenant)
+    ] == [
         ("order.paid", 2),
         ("order.created", 1),
     ]
-    assert {one.type: one.count for one in await uses.list_frequent_types(None)} == {
+    assert {
+        frequent_type.type: frequent_type.count for frequent_type in await uses.list_frequent_types(None)
+    } == {
         "order.paid": 2,
         "order.created": 2,
     }
     newest = await build.fetch_row(
         ledger, "select max(created_at) from events where tenant_id = :id", id=other
     )
-    assert [one.newest for one in await uses.list_frequent_types(other)] == [newest[0]]
+    assert [frequent_type.newest for frequent_type in await uses.list_frequent_types(other)] == [newest[0]]
 
 
 async def test_only_the_newest_events_count_for_frequent_types(ledger: Ledger, tenant: TenantId) -> None:
@@ -499,9 +505,9 @@ async def test_only_the_newest_events_count_for_frequent_types(ledger: Ledger, t
     first = build_min_id(clock() - AN_HOUR).int >> 80
     await build.execute(ledger, events, tenant=tenant, first=first, count=MAX_TYPED_EVENTS + 5)
     uses = StatsService(ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
-    assert [(one.type, one.count) for one in await uses.list_frequent_types(None)] == [
-        ("new.one", MAX_TYPED_EVENTS)
-    ]
+    assert [
+        (frequent_type.type, frequent_type.count) for frequent_type in await uses.list_frequent_types(None)
+    ] == [("new.one", MAX_TYPED_EVENTS)]
 
 
 # ---- what is so now

@@ -234,10 +234,10 @@ async def test_a_paused_operational_endpoint_gets_events_after_resuming(
 
 async def test_each_tenant_gets_events_of_its_own_endpoints(ledger: Ledger, tenant: TenantId) -> None:
     other = await build.create_tenant(ledger)
-    claims, told = [], {}
+    claims, result = [], {}
     for each in (tenant, other):
         failing = await build.create_endpoint(ledger, each)
-        told[await listening(ledger, each, "endpoint.*")] = failing
+        result[await listening(ledger, each, "endpoint.*")] = failing
         claims.append(await health_attempts.start_deliveries(ledger, each, failing, 1))
     group = [
         health_attempts.make_attempt_result(work, claim_id, GONE)
@@ -247,7 +247,7 @@ async def test_each_tenant_gets_events_of_its_own_endpoints(ledger: Ledger, tena
     await health_attempts.record_attempts(ledger, *group)
     found = await events(ledger)
     assert {(min(event.owed_to), event.data["endpoint_id"]) for event in found} == {
-        (listener, format_id(Prefix.ENDPOINT, failing)) for listener, failing in told.items()
+        (listener, format_id(Prefix.ENDPOINT, failing)) for listener, failing in result.items()
     }
 
 
@@ -310,11 +310,11 @@ async def test_disabled_for_failing_has_the_start(
     await listening(ledger, tenant, "endpoint.disabled")
     began = clock()
     patient = replace(PATIENT, breaker=BreakerConfig(consecutive=4, minimum=1_000))
-    told = [
+    result = [
         AttemptSignal(at=began + days * DAY, terms=patient, final_reason="schedule_spent")
         for days in (0, 1, 2)
     ]
-    await Scene(ledger, tenant, endpoint).attempt_each(*told)
+    await Scene(ledger, tenant, endpoint).attempt_each(*result)
     await Scene(ledger, tenant, endpoint).attempt_each(AttemptSignal(at=began + 5 * DAY, terms=patient))
     (event,) = await events(ledger)
     assert event.data["reason"] == "failing"
@@ -363,8 +363,8 @@ async def test_a_permanent_refusal_is_a_failed_delivery(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, reason: str
 ) -> None:
     await listening(ledger, tenant, "delivery.failed")
-    told = [AttemptSignal(Signal.ALIVE, final_reason=reason)]
-    await Scene(ledger, tenant, endpoint).attempt_each(*told)
+    result = [AttemptSignal(Signal.ALIVE, final_reason=reason)]
+    await Scene(ledger, tenant, endpoint).attempt_each(*result)
     (event,) = await events(ledger)
     assert event.data["reason"] == reason
 
@@ -381,8 +381,8 @@ async def test_each_failed_delivery_has_one_event(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await listening(ledger, tenant, "delivery.failed")
-    told = [replace(SPENT, terms=PATIENT)] * 5
-    await Scene(ledger, tenant, endpoint).attempt_each(*told)
+    result = [replace(SPENT, terms=PATIENT)] * 5
+    await Scene(ledger, tenant, endpoint).attempt_each(*result)
     failed = {event.data["delivery_id"] for event in await events(ledger)}
     assert failed == {
         format_id(Prefix.DELIVERY, id_) for id_ in await build.list_delivery_ids(ledger, endpoint)

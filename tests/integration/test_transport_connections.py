@@ -268,11 +268,11 @@ async def test_three_hundred_cancelled_requests_leave_nothing_behind():
         slow,
     ):
         for round_ in range(3):
-            asked = [asyncio.create_task(send(transport, slow)) for _ in range(100)]
+            requested = [asyncio.create_task(send(transport, slow)) for _ in range(100)]
             await asyncio.sleep(0.02 * round_)  # cancelled while waiting, dialling, and reading
-            for request in asked:
+            for request in requested:
                 request.cancel()
-            results = await asyncio.gather(*asked, return_exceptions=True)
+            results = await asyncio.gather(*requested, return_exceptions=True)
             assert all(isinstance(result, asyncio.CancelledError) for result in results)
         assert transport.open_connection_count == 0
         async with run_receiver(answer_always(make_response())) as good:
@@ -288,12 +288,12 @@ async def test_a_request_cancelled_at_any_moment_leaves_nothing_behind():
         receiver,
     ):
         for moment in range(30):
-            asked = [asyncio.create_task(send(transport, receiver)) for _ in range(10)]
+            requested = [asyncio.create_task(send(transport, receiver)) for _ in range(10)]
             for _ in range(moment):
                 await asyncio.sleep(0)
-            for request in asked:
+            for request in requested:
                 request.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            await asyncio.gather(*requested, return_exceptions=True)
         exchanges = await asyncio.gather(*(send(transport, receiver) for _ in range(50)))
         assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
         await wait_until(lambda: receiver.open_connections == 0)
@@ -333,15 +333,15 @@ async def test_closing_interrupts_running_exchanges():
 
     async with run_receiver(answer_never) as receiver:
         transport = Transport(guard=GUARD, max_connections=2, lookup=no_answer)
-        asked = [asyncio.create_task(send(transport, receiver))]
+        requested = [asyncio.create_task(send(transport, receiver))]
         await wait_until(lambda: receiver.open_connections == 1)
         by_name = httpx.Request("POST", "http://a.example/")
-        asked.append(asyncio.create_task(transport.send(by_name, PATIENT, now=NOW)))
+        requested.append(asyncio.create_task(transport.send(by_name, PATIENT, now=NOW)))
         await asyncio.sleep(0.01)
-        asked.append(asyncio.create_task(send(transport, receiver)))
+        requested.append(asyncio.create_task(send(transport, receiver)))
         await asyncio.sleep(0.01)
         await transport.aclose()
-        exchanges = await asyncio.gather(*asked)
+        exchanges = await asyncio.gather(*requested)
         assert [exchange.outcome for exchange in exchanges] == [Interrupted()] * 3
         assert (await send(transport, receiver)).outcome == Interrupted()
         await transport.aclose()

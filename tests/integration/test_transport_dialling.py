@@ -235,9 +235,9 @@ async def test_slow_names_do_not_delay_the_others():
     slow = [f"slow-{number}.example" for number in range(100)]
     await asyncio.gather(*(names.resolve_host(host) for host in slow))
     stuck = asyncio.Event()
-    asked = [asyncio.create_task(names.resolve_host(host)) for host in slow]
+    requested = [asyncio.create_task(names.resolve_host(host)) for host in slow]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         assert await names.resolve_host("quick.example") == ("127.0.0.1",)
     await names.aclose()
-    await asyncio.gather(*asked, return_exceptions=True)
+    await asyncio.gather(*requested, return_exceptions=True)

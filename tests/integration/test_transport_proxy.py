@@ -188,9 +188,9 @@ async def test_errors_of_the_proxy_are_proxy_failures(
 async def test_socks_destination_error_is_attributed_to_the_destination(
     authority: CertificateAuthority, reply: int, kind: Fault
 ) -> None:
-    said = bytes((5, reply, 0, 1)) + bytes(6)
+    message = bytes((5, reply, 0, 1)) + bytes(6)
     async with (
-        run_proxy(make_proxy("socks5", instead=said)) as proxy,
+        run_proxy(make_proxy("socks5", instead=message)) as proxy,
         make_transport(proxy.url(), authority) as transport,
     ):
         exchange = await send(transport, "http://a.example/")

@@ -62,8 +62,8 @@ async def exchange_with(talk: Talk, limits: AttemptLimits = PATIENT, **request: 
 async def send(
     transport: Transport, receiver: Receiver, limits: AttemptLimits = PATIENT, **request: Any
 ) -> Exchange:
-    asked = httpx.Request("POST", receiver.url(), **{"content": b'{"a":1}', **request})
-    return await transport.send(asked, limits, now=NOW)
+    requested = httpx.Request("POST", receiver.url(), **{"content": b'{"a":1}', **request})
+    return await transport.send(requested, limits, now=NOW)
 
 
 async def test_a_200_is_delivered_and_recorded():

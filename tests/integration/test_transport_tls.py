@@ -69,9 +69,9 @@ def get_fault(exchange: Exchange) -> Fault:
 
 
 async def test_a_trusted_receiver_gets_the_server_name(authority: CertificateAuthority):
-    told: list[str | None] = []
+    result: list[str | None] = []
     server = authority.make_server_context("a.example")
-    server.sni_callback = lambda _connection, name, _context: told.append(name)
+    server.sni_callback = lambda _connection, name, _context: result.append(name)
     async with (
         make_transport(authority) as transport,
         run_receiver(answer_always(make_response()), tls=server) as receiver,
@@ -80,7 +80,7 @@ async def test_a_trusted_receiver_gets_the_server_name(authority: CertificateAut
         assert (first.outcome, first.address) == (Delivered(200), "127.0.0.1")
         assert first.timings.tls is not None
         assert (second.outcome, second.reused, second.timings.tls) == (Delivered(200), True, None)
-    assert told == ["a.example"]
+    assert result == ["a.example"]
 
 
 async def test_a_receiver_may_have_a_certificate_for_its_address(authority: CertificateAuthority):
@@ -158,11 +158,11 @@ async def test_a_handshake_cancelled_at_any_moment_leaves_nothing_behind(authori
         run_receiver(answer_always(make_response()), tls=server) as receiver,
     ):
         for moment in range(30):
-            asked = [asyncio.create_task(send(transport, receiver)) for _ in range(5)]
+            requested = [asyncio.create_task(send(transport, receiver)) for _ in range(5)]
             await asyncio.sleep(moment * 0.0003)
-            for request in asked:
+            for request in requested:
                 request.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            await asyncio.gather(*requested, return_exceptions=True)
         exchanges = await asyncio.gather(*(send(transport, receiver) for _ in range(20)))
         assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
         await transport.aclose()

@@ -42,9 +42,9 @@ class TenantClient:
 
     async def create_endpoint(self, **changed: object) -> dict[str, Any]:
         """Make an endpoint."""
-        made = await self.client.post("/v1/endpoints", json={"url": "https://shop.example/in", **changed})
-        assert made.status_code == 201, made.text
-        return dict(made.json())
+        created = await self.client.post("/v1/endpoints", json={"url": "https://shop.example/in", **changed})
+        assert created.status_code == 201, created.text
+        return dict(created.json())
 
     async def post(self, path: str, body: object) -> httpx.Response:
         """Send JSON in ASCII, so that even half characters arrive."""
@@ -147,14 +147,14 @@ async def _create_tenant(app: FastAPI, operator: httpx.AsyncClient, name: str) -
 @pytest_asyncio.fixture(loop_scope="session")
 async def tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[TenantClient]:
     """A tenant of this test alone."""
-    made = await _create_tenant(app, operator, "Acme")
-    async with made.client:
-        yield made
+    created = await _create_tenant(app, operator, "Acme")
+    async with created.client:
+        yield created
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def other_tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[TenantClient]:
     """Another tenant of this test alone."""
-    made = await _create_tenant(app, operator, "Neighbour")
-    async with made.client:
-        yield made
+    created = await _create_tenant(app, operator, "Neighbour")
+    async with created.client:
+        yield created

@@ -30,16 +30,16 @@ async def test_only_names_of_the_ssrf_corpus_are_accepted(tenant: TenantClient, 
 
 
 async def test_no_endpoint_can_be_changed_to_an_ssrf_destination(tenant: TenantClient):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     for attack in CORPUS[::10]:
         if attack.kind != "name":
             changed = await tenant.client.patch(
-                f"/v1/endpoints/{made['id']}",
+                f"/v1/endpoints/{created['id']}",
                 content=json.dumps({"url": attack.url(8443)}),
                 headers=JSON,
             )
             check_problem(changed, 422, "url")
-    assert (await tenant.client.get(f"/v1/endpoints/{made['id']}")).json()["url"] == made["url"]
+    assert (await tenant.client.get(f"/v1/endpoints/{created['id']}")).json()["url"] == created["url"]
 
 
 # ---- injection
@@ -107,13 +107,13 @@ async def test_headers_that_gateways_may_confuse_with_ours_cannot_be_set(tenant:
 
 @pytest.mark.parametrize("line", ["\0", "\ud800", "a\0b"], ids=ascii)
 async def test_unstorable_text_is_refused_in_every_field(tenant: TenantClient, line: str):
-    made = await tenant.create_endpoint()
-    one = f"/v1/endpoints/{made['id']}"
-    some, why = {"endpoint": [made["id"]]}, {"reason": "so"}
+    created = await tenant.create_endpoint()
+    item = f"/v1/endpoints/{created['id']}"
+    some, why = {"endpoint": [created["id"]]}, {"reason": "so"}
     for path, body, field in (
         ("/v1/endpoints", {"url": URL, "description": f"a{line}"}, "description"),
-        (f"{one}/pause", {"reason": f"a{line}"}, "reason"),
-        (f"{one}/disable", {"reason": f"a{line}"}, "reason"),
+        (f"{item}/pause", {"reason": f"a{line}"}, "reason"),
+        (f"{item}/disable", {"reason": f"a{line}"}, "reason"),
         ("/v1/replays", {"selection": some, "reason": f"a{line}"}, "reason"),
         (
             "/v1/replays",
@@ -131,7 +131,7 @@ async def test_unstorable_text_is_refused_in_every_field(tenant: TenantClient, l
 
 
 async def test_a_payload_filter_keeps_escaped_characters(tenant: TenantClient):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     await tenant.send_event()
     for condition in (
         r'$.a="\u0000"',
@@ -141,7 +141,7 @@ async def test_a_payload_filter_keeps_escaped_characters(tenant: TenantClient):
         "$.a=\x1b[2J",
         "$.\u2028=1",
     ):
-        body = {"selection": {"endpoint": [made["id"]], "payload": [condition]}, "reason": "looking"}
+        body = {"selection": {"endpoint": [created["id"]], "payload": [condition]}, "reason": "looking"}
         answer = await tenant.post("/v1/replays", body)
         assert answer.status_code in {201, 202, 422}, (condition, answer.text)
         query = {"payload": condition}
@@ -242,9 +242,9 @@ TAKEN = {
 
 @pytest.mark.parametrize("what", REFUSED)
 async def test_an_unreadable_payload_is_refused(tenant: TenantClient, what: str):
-    one = b'{"type":"a.b","data":' + REFUSED[what] + b"}"
-    check_problem(await tenant.client.post("/v1/events", content=one, headers=JSON), 422)
-    many = b'{"events":[{"type":"a.b","data":1},' + one + b"]}"
+    item = b'{"type":"a.b","data":' + REFUSED[what] + b"}"
+    check_problem(await tenant.client.post("/v1/events", content=item, headers=JSON), 422)
+    many = b'{"events":[{"type":"a.b","data":1},' + item + b"]}"
     check_problem(await tenant.client.post("/v1/events/batch", content=many, headers=JSON), 422)
     assert (await tenant.client.get("/v1/events")).json()["items"] == []
 
@@ -257,10 +257,10 @@ async def test_a_payload_is_delivered_byte_for_byte(tenant: TenantClient, sql: p
     ):
         sent = await tenant.client.post(path, content=body, headers=JSON)
         assert sent.status_code == 202, sent.text
-        told: dict[str, Any] = sent.json()
-        shown = await tenant.client.get(f"/v1/events/{(told.get('events') or [told])[0]['id']}")
-        assert shown.status_code == 200
-        assert b'"data":' + TAKEN[what].strip() in shown.content
+        result: dict[str, Any] = sent.json()
+        response = await tenant.client.get(f"/v1/events/{(result.get('events') or [result])[0]['id']}")
+        assert response.status_code == 200
+        assert b'"data":' + TAKEN[what].strip() in response.content
         found = sql.execute("select body from events order by id desc limit 1").fetchone()
         assert found is not None
         # White space around a value is no part of it.

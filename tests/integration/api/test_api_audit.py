@@ -97,26 +97,26 @@ async def test_endpoint_changes_are_audited_with_actor_address_and_reason(tenant
         tenant.client.delete(path, params=why),
     ):
         assert (await call).is_success
-    told = await audit(tenant.client)
-    assert [entry["what"].removeprefix("endpoint.") for entry in told[::-1]][2:] == [
+    output = await audit(tenant.client)
+    assert [entry["what"].removeprefix("endpoint.") for entry in output[::-1]][2:] == [
         *("created", "changed", "paused", "resumed", "disabled", "enabled", "secret_rotated", "deleted"),
     ]
-    assert {entry["reason"] for entry in told[:7]} == {"so"}
-    assert {entry["address"] for entry in told} == {"127.0.0.1"}
-    assert {entry["actor"][:4] for entry in told[:8]} == {"key_"}
-    assert all(entry["sentence"].endswith(".") for entry in told)
+    assert {entry["reason"] for entry in output[:7]} == {"so"}
+    assert {entry["address"] for entry in output} == {"127.0.0.1"}
+    assert {entry["actor"][:4] for entry in output[:8]} == {"key_"}
+    assert all(entry["sentence"].endswith(".") for entry in output)
 
 
 async def test_tenant_and_key_changes_are_audited_without_the_key(
     operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
-    made = (await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "shop"})).json()
-    await operator.delete(f"/v1/tenants/{tenant.id}/keys/{made['id']}", params={"reason": "leaked"})
+    new = (await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "shop"})).json()
+    await operator.delete(f"/v1/tenants/{tenant.id}/keys/{new['id']}", params={"reason": "leaked"})
     revoked, created, *_, first = await audit(tenant.client)
     assert (revoked["what"], revoked["reason"], revoked["actor"]) == ("key.revoked", "leaked", "operator")
-    assert (created["what"], created["details"]["key_id"]) == ("key.created", made["id"])
+    assert (created["what"], created["details"]["key_id"]) == ("key.created", new["id"])
     assert first["what"] == "tenant.created"
-    assert made["key"] not in str(created)
+    assert new["key"] not in str(created)
 
 
 async def test_a_tenant_sees_its_own_entries_and_the_operator_all(
@@ -127,8 +127,8 @@ async def test_a_tenant_sees_its_own_entries_and_the_operator_all(
     assert {entry["tenant_id"] for entry in await audit(tenant.client)} == {tenant.id}
     everybody = {entry["tenant_id"] for entry in await audit(operator, limit=20)}
     assert {tenant.id, other_tenant.id} <= everybody
-    asked = await operator.get("/v1/audit", headers={"Waybill-Tenant": other_tenant.id})
-    assert {entry["tenant_id"] for entry in asked.json()["items"]} == {other_tenant.id}
+    requested = await operator.get("/v1/audit", headers={"Waybill-Tenant": other_tenant.id})
+    assert {entry["tenant_id"] for entry in requested.json()["items"]} == {other_tenant.id}
 
 
 async def test_a_tenant_cannot_name_another_tenant(tenant: TenantClient, other_tenant: TenantClient) -> None:
@@ -137,13 +137,13 @@ async def test_a_tenant_cannot_name_another_tenant(tenant: TenantClient, other_t
 
 
 async def test_filters_select_by_actor_action_and_object(tenant: TenantClient) -> None:
-    one, other = (await tenant.create_endpoint())["id"], (await tenant.create_endpoint())["id"]
-    await tenant.client.post(f"/v1/endpoints/{one}/pause")
-    assert [e["what"] for e in await audit(tenant.client, endpoint=one)] == [
+    first, second = (await tenant.create_endpoint())["id"], (await tenant.create_endpoint())["id"]
+    await tenant.client.post(f"/v1/endpoints/{first}/pause")
+    assert [e["what"] for e in await audit(tenant.client, endpoint=first)] == [
         "endpoint.paused",
         "endpoint.created",
     ]
-    assert {e["endpoint_id"] for e in await audit(tenant.client, what="endpoint.*")} == {one, other}
+    assert {e["endpoint_id"] for e in await audit(tenant.client, what="endpoint.*")} == {first, second}
     assert {e["what"] for e in await audit(tenant.client, what="endpoint.paused")} == {"endpoint.paused"}
     assert {e["what"] for e in await audit(tenant.client, actor="operator")} == {
         "tenant.created",
@@ -253,7 +253,7 @@ async def test_a_trusted_proxy_gives_the_callers_address(
     app: FastAPI, settings: Settings, tenant: TenantClient, trusted: str, told: str
 ) -> None:
     async with served(app, settings, trusted_proxies=trusted) as url, httpx.AsyncClient() as client:
-        made = await client.post(
+        created = await client.post(
             f"{url}/v1/endpoints",
             json={"url": "https://shop.example/in"},
             headers={
@@ -262,7 +262,7 @@ async def test_a_trusted_proxy_gives_the_callers_address(
                 "X-Forwarded-Proto": "https",
             },
         )
-        assert made.status_code == 201
+        assert created.status_code == 201
     newest, *_ = await audit(tenant.client)
     assert newest["address"] == told
 

@@ -358,9 +358,9 @@ async def test_a_bad_idempotency_key_is_refused(tenant: TenantClient, key: str):
 async def test_unexpected_error_response_contains_only_the_request_id(
     tenant: TenantClient, sql: psycopg.Connection
 ):
-    made = await tenant.create_endpoint(url="https://broken.example/", headers={"X-Token": "0penSesame"})
+    created = await tenant.create_endpoint(url="https://broken.example/", headers={"X-Token": "0penSesame"})
     sql.execute("update endpoints set sealed_headers = '\\x00' where url = 'https://broken.example/'")
-    failed = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"headers": {"X-B": "1"}})
+    failed = await tenant.client.patch(f"/v1/endpoints/{created['id']}", json={"headers": {"X-B": "1"}})
     check_problem(failed, 500)
     assert "WAYBILL" not in failed.text
     assert "secret" not in failed.text.lower()

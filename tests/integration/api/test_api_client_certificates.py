@@ -30,36 +30,42 @@ KEY_LINE = ADA["private_key"].splitlines()[1]
 
 
 async def test_the_private_key_is_never_returned(tenant: TenantClient, sql: psycopg.Connection) -> None:
-    made = await tenant.create_endpoint(client_certificate=ADA)
-    shown = made["client_certificate"]
-    assert "CN=ada" in shown["subject"]
-    assert shown["not_after"][:10] == SOON.date().isoformat()
-    paths = (f"/v1/endpoints/{made['id']}", "/v1/endpoints", "/v1/audit")
-    told = [await tenant.client.get(path) for path in paths]
-    assert told[0].json()["client_certificate"] == shown
-    kept = sql.execute(
+    created = await tenant.create_endpoint(client_certificate=ADA)
+    output = created["client_certificate"]
+    assert "CN=ada" in output["subject"]
+    assert output["not_after"][:10] == SOON.date().isoformat()
+    paths = (f"/v1/endpoints/{created['id']}", "/v1/endpoints", "/v1/audit")
+    response = [await tenant.client.get(path) for path in paths]
+    assert response[0].json()["client_certificate"] == output
+    stored = sql.execute(
         "select (select string_agg(e::text, '') from endpoints e), "
         "(select string_agg(j::text, '') from journal j)"
     )
-    assert KEY_LINE not in "".join(answer.text for answer in told) + str(kept.fetchone())
+    assert KEY_LINE not in "".join(answer.text for answer in response) + str(stored.fetchone())
 
 
 async def test_a_certificate_is_changed_audited_and_removed(tenant: TenantClient) -> None:
     path = f"/v1/endpoints/{(await tenant.create_endpoint())['id']}"
     came = [
-        (await tenant.client.patch(path, json={"client_certificate": one})).json()["client_certificate"]
-        for one in (ADA, BOB, None)
+        (await tenant.client.patch(path, json={"client_certificate": case})).json()["client_certificate"]
+        for case in (ADA, BOB, None)
     ]
-    assert [one and one["subject"].split("CN=")[1].split(",")[0] for one in came] == ["ada", "bob", None]
+    assert [certificate and certificate["subject"].split("CN=")[1].split(",")[0] for certificate in came] == [
+        "ada",
+        "bob",
+        None,
+    ]
     audit = (await tenant.client.get("/v1/audit")).json()["items"]
-    told = [entry["details"]["client_certificate"] for entry in audit if entry["what"] == "endpoint.changed"]
-    assert told[:2] == [{"was": came[1], "is": None}, {"was": came[0], "is": came[1]}]
+    output = [
+        entry["details"]["client_certificate"] for entry in audit if entry["what"] == "endpoint.changed"
+    ]
+    assert output[:2] == [{"was": came[1], "is": None}, {"was": came[0], "is": came[1]}]
 
 
 async def test_setting_the_same_certificate_changes_nothing(tenant: TenantClient) -> None:
-    made = await tenant.create_endpoint(client_certificate=ADA)
-    again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"client_certificate": ADA})
-    assert again.json()["updated_at"] == made["updated_at"]
+    created = await tenant.create_endpoint(client_certificate=ADA)
+    repeated = await tenant.client.patch(f"/v1/endpoints/{created['id']}", json={"client_certificate": ADA})
+    assert repeated.json()["updated_at"] == created["updated_at"]
 
 
 @pytest.mark.parametrize(

@@ -198,18 +198,18 @@ async def test_replay_with_hold_waits_for_a_disabled_endpoint(
     finish(sql, owed)
     endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
     await tenant.client.post(f"/v1/endpoints/{endpoint}/{done}")
-    again = await tenant.client.post(f"/v1/deliveries/{owed}/replay", json={"hold": True})
-    assert again.status_code == 200
-    assert (again.json()["status"], again.json()["held"]["by"]) == ("pending", f"{done}d")
+    repeated = await tenant.client.post(f"/v1/deliveries/{owed}/replay", json={"hold": True})
+    assert repeated.status_code == 200
+    assert (repeated.json()["status"], repeated.json()["held"]["by"]) == ("pending", f"{done}d")
 
 
 async def test_the_reason_of_a_replay_is_stored(tenant: TenantClient, owed: str):
-    asked = {"reason": "the receiver lost it"}
-    assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay", json=asked)).status_code == 200
+    requested = {"reason": "the receiver lost it"}
+    assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay", json=requested)).status_code == 200
     found = (await tenant.client.get("/v1/audit", params={"what": "delivery.replayed"})).json()["items"]
-    assert [(one["reason"], one["delivery_id"]) for one in found] == [("the receiver lost it", owed)]
-    told = (await tenant.client.get(f"/v1/deliveries/{owed}/trace")).json()["steps"][-1]
-    assert ", because: the receiver lost it; it was pending" in told["sentence"]
+    assert [(item["reason"], item["delivery_id"]) for item in found] == [("the receiver lost it", owed)]
+    body = (await tenant.client.get(f"/v1/deliveries/{owed}/trace")).json()["steps"][-1]
+    assert ", because: the receiver lost it; it was pending" in body["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -260,17 +260,17 @@ async def test_retry_or_resume_notifies_the_relay(
 async def test_an_attempt_shows_its_request_and_response(
     tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
-    made = attempt(sql, owed, body=b"busy \xc3\xa4")
-    shown = (await tenant.client.get(f"/v1/attempts/{made}")).json()
-    assert shown["timings"] == {
+    created = attempt(sql, owed, body=b"busy \xc3\xa4")
+    body = (await tenant.client.get(f"/v1/attempts/{created}")).json()
+    assert body["timings"] == {
         "dns_ms": None, "connect_ms": None, "tls_ms": None, "first_byte_ms": None, "total_ms": 12.5,
     }  # fmt: skip
-    assert shown["response"]["body"] == "busy ä"
-    assert shown["response"]["body_encoding"] == "text"
-    assert shown["response"]["headers"] == [["server", "x"], ["set-cookie", "a"], ["set-cookie", "b"]]
-    assert shown["request"]["key_ids"] == ["aaa", "bbb"]
-    sent = shown["request"]["body"].encode()
-    assert hashlib.sha256(sent).hexdigest() == shown["request"]["body_sha256"]
+    assert body["response"]["body"] == "busy ä"
+    assert body["response"]["body_encoding"] == "text"
+    assert body["response"]["headers"] == [["server", "x"], ["set-cookie", "a"], ["set-cookie", "b"]]
+    assert body["request"]["key_ids"] == ["aaa", "bbb"]
+    sent = body["request"]["body"].encode()
+    assert hashlib.sha256(sent).hexdigest() == body["request"]["body_sha256"]
 
 
 @pytest.mark.parametrize(("body", "shown"), [(b"\xff\x00", "/wA="), (b"", ""), (b"\0", "\0")])
@@ -285,8 +285,8 @@ async def test_a_binary_body_is_shown_in_base64(
 async def test_an_attempt_without_a_response_has_a_null_response(
     tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
-    made = attempt(sql, owed, status=None)
-    assert (await tenant.client.get(f"/v1/attempts/{made}")).json()["response"] is None
+    created = attempt(sql, owed, status=None)
+    assert (await tenant.client.get(f"/v1/attempts/{created}")).json()["response"] is None
 
 
 async def test_attempts_are_listed_newest_first_page_by_page(

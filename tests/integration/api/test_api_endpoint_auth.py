@@ -39,13 +39,15 @@ SHOWN = {
 async def test_auth_secrets_are_never_returned(
     tenant: TenantClient, auth: dict[str, str], sql: psycopg.Connection
 ) -> None:
-    made = await tenant.create_endpoint(auth=auth)
-    assert made["auth"] == SHOWN[auth["kind"]]
-    path = f"/v1/endpoints/{made['id']}"
-    told = [await tenant.client.get(place) for place in (path, "/v1/endpoints", "/v1/audit")]
-    assert told[0].json()["auth"] == SHOWN[auth["kind"]]
-    kept = sql.execute("select string_agg(e::text, ''), string_agg(j::text, '') from endpoints e, journal j")
-    assert SECRET not in "".join(answer.text for answer in told) + str(kept.fetchone())
+    created = await tenant.create_endpoint(auth=auth)
+    assert created["auth"] == SHOWN[auth["kind"]]
+    path = f"/v1/endpoints/{created['id']}"
+    response = [await tenant.client.get(place) for place in (path, "/v1/endpoints", "/v1/audit")]
+    assert response[0].json()["auth"] == SHOWN[auth["kind"]]
+    stored = sql.execute(
+        "select string_agg(e::text, ''), string_agg(j::text, '') from endpoints e, journal j"
+    )
+    assert SECRET not in "".join(answer.text for answer in response) + str(stored.fetchone())
 
 
 async def test_authentication_is_changed_audited_and_removed(tenant: TenantClient) -> None:
@@ -53,17 +55,17 @@ async def test_authentication_is_changed_audited_and_removed(tenant: TenantClien
     changed = [await tenant.client.patch(path, json={"auth": auth}) for auth in (BASIC, BEARER, None)]
     assert [answer.json()["auth"] for answer in changed] == [SHOWN["basic"], SHOWN["bearer"], None]
     audit = (await tenant.client.get("/v1/audit")).json()["items"]
-    told = [entry["details"]["auth"] for entry in audit if entry["what"] == "endpoint.changed"]
-    assert told[:2] == [
+    result = [entry["details"]["auth"] for entry in audit if entry["what"] == "endpoint.changed"]
+    assert result[:2] == [
         {"was": SHOWN["bearer"], "is": None},
         {"was": SHOWN["basic"], "is": SHOWN["bearer"]},
     ]
 
 
 async def test_setting_the_same_authentication_changes_nothing(tenant: TenantClient) -> None:
-    made = await tenant.create_endpoint(auth=BASIC)
-    again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"auth": BASIC})
-    assert again.json()["updated_at"] == made["updated_at"]
+    created = await tenant.create_endpoint(auth=BASIC)
+    repeated = await tenant.client.patch(f"/v1/endpoints/{created['id']}", json={"auth": BASIC})
+    assert repeated.json()["updated_at"] == created["updated_at"]
 
 
 @pytest.mark.parametrize(

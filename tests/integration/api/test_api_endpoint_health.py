@@ -57,20 +57,20 @@ def set_health(sql: psycopg.Connection, endpoint: dict[str, Any], assignments: b
 
 
 async def test_new_endpoint_health_is_complete(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    shown = await health_of(tenant, made)
-    assert shown == {
-        "endpoint_id": made["id"],
+    created = await tenant.create_endpoint()
+    result = await health_of(tenant, created)
+    assert result == {
+        "endpoint_id": created["id"],
         "state": "active",
         "state_reason": None,
-        "state_actor": made["state_actor"],
-        "state_changed_at": made["state_changed_at"],
+        "state_actor": created["state_actor"],
+        "state_changed_at": created["state_changed_at"],
         "hold": None,
         "hold_until": None,
         "held": 0,
         "oldest_held": None,
         "waiting": 0,
-        "breaker": {"state": "closed", "since": made["created_at"], "probe_at": None, "openings": 0},
+        "breaker": {"state": "closed", "since": created["created_at"], "probe_at": None, "openings": 0},
         "in_flight": {"now": 0, "limit": 10, "ramping": True, "most": 50},
         "waits_until": None,
         "failing_since": None,
@@ -89,11 +89,11 @@ async def test_new_endpoint_health_is_complete(tenant: TenantClient):
 async def test_open_breaker_reports_held_deliveries_and_next_probe(
     tenant: TenantClient, sql: psycopg.Connection
 ):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     other = await tenant.create_endpoint()
     for _ in range(3):
         await tenant.send_event()
-    claimed, later, due = reversed(await tenant.list_deliveries(endpoint=made["id"]))
+    claimed, later, due = reversed(await tenant.list_deliveries(endpoint=created["id"]))
     sql.execute(
         "update schedule set claim_id = %s where delivery_id = %s",
         [new_id(), parse_id(Prefix.DELIVERY, claimed["id"])],
@@ -104,20 +104,20 @@ async def test_open_breaker_reports_held_deliveries_and_next_probe(
     )
     set_health(
         sql,
-        made,
+        created,
         b"breaker = 'open', breaker_since = '2026-01-01Z', probe_at = '2999-01-01Z', openings = 3,"
         b" in_flight = 1",
     )
-    shown = await health_of(tenant, made)
-    assert shown["breaker"] == {
+    result = await health_of(tenant, created)
+    assert result["breaker"] == {
         "state": "open",
         "since": "2026-01-01T00:00:00.000Z",
         "probe_at": "2999-01-01T00:00:00.000Z",
         "openings": 3,
     }
-    assert (shown["hold"], shown["hold_until"]) == ("breaker_open", "2999-01-01T00:00:00.000Z")
-    assert (shown["held"], shown["waiting"], shown["in_flight"]["now"]) == (1, 2, 1)
-    assert shown["oldest_held"] == {"delivery_id": due["id"], "created_at": due["created_at"]}
+    assert (result["hold"], result["hold_until"]) == ("breaker_open", "2999-01-01T00:00:00.000Z")
+    assert (result["held"], result["waiting"], result["in_flight"]["now"]) == (1, 2, 1)
+    assert result["oldest_held"] == {"delivery_id": due["id"], "created_at": due["created_at"]}
     assert (await health_of(tenant, other))["hold"] is None
 
 
@@ -135,50 +135,50 @@ async def test_open_breaker_reports_held_deliveries_and_next_probe(
 async def test_unhealthy_endpoint_holds_due_deliveries(
     tenant: TenantClient, sql: psycopg.Connection, assignments: bytes, hold: str | None, until: str | None
 ):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     await tenant.send_event()
-    set_health(sql, made, assignments)
-    shown = await health_of(tenant, made)
-    assert (shown["hold"], shown["hold_until"]) == (hold, until)
-    assert (shown["held"], shown["waiting"]) == (0 if hold is None else 1, 1)
+    set_health(sql, created, assignments)
+    result = await health_of(tenant, created)
+    assert (result["hold"], result["hold_until"]) == (hold, until)
+    assert (result["held"], result["waiting"]) == (0 if hold is None else 1, 1)
 
 
 @pytest.mark.parametrize(("how", "state"), [("pause", "paused"), ("disable", "disabled")])
 async def test_a_hold_by_state_has_its_reason(tenant: TenantClient, how: str, state: str):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     await tenant.send_event()
-    await move(tenant, made, how, reason="moving house")
-    shown = await health_of(tenant, made)
-    assert (shown["hold"], shown["held"], shown["state_reason"]) == (state, 1, "moving house")
+    await move(tenant, created, how, reason="moving house")
+    result = await health_of(tenant, created)
+    assert (result["hold"], result["held"], result["state_reason"]) == (state, 1, "moving house")
 
 
 async def test_a_failing_endpoint_shows_when_it_is_disabled(tenant: TenantClient, sql: psycopg.Connection):
-    made = await tenant.create_endpoint(disable_after_hours=48)
+    created = await tenant.create_endpoint(disable_after_hours=48)
     set_health(
         sql,
-        made,
+        created,
         b"failing_since = now() - interval '1 h', failed = 4, last_failed_at = now(),"
         b" last_succeeded_at = '2026-01-01Z'",
     )
-    shown = await health_of(tenant, made)
+    result = await health_of(tenant, created)
     row = sql.execute(
         "select failing_since + interval '48 h', last_failed_at from endpoint_health where endpoint_id = %s",
-        [uuid_of(made)],
+        [uuid_of(created)],
     ).fetchone()
     assert row is not None
-    told = [moment.strftime("%Y-%m-%dT%H:%M:%S") for moment in row]
-    assert [shown["disabled_at"][:19], shown["last_failed_at"][:19]] == told
-    assert shown["last_succeeded_at"] == "2026-01-01T00:00:00.000Z"
+    report = [moment.strftime("%Y-%m-%dT%H:%M:%S") for moment in row]
+    assert [result["disabled_at"][:19], result["last_failed_at"][:19]] == report
+    assert result["last_succeeded_at"] == "2026-01-01T00:00:00.000Z"
 
 
 async def test_the_last_hour_has_statistics(tenant: TenantClient, sql: psycopg.Connection):
-    made, other = await tenant.create_endpoint(), await tenant.create_endpoint()
-    attempts(sql, made, 75)
-    attempts(sql, made, 25, "refused")
-    attempts(sql, made, 50, "timed_out", ago=timedelta(minutes=61))
-    attempts(sql, made, 50, "interrupted")
+    created, other = await tenant.create_endpoint(), await tenant.create_endpoint()
+    attempts(sql, created, 75)
+    attempts(sql, created, 25, "refused")
+    attempts(sql, created, 50, "timed_out", ago=timedelta(minutes=61))
+    attempts(sql, created, 50, "interrupted")
     attempts(sql, other, 5, "refused")
-    assert (await health_of(tenant, made))["last_hour"] == {
+    assert (await health_of(tenant, created))["last_hour"] == {
         "attempts": 100,
         "success_ratio": 0.75,
         "latency_ms": {"p50": 25, "p95": 70, "p99": 74},
@@ -190,38 +190,38 @@ async def test_the_last_hour_has_statistics(tenant: TenantClient, sql: psycopg.C
 async def test_health_statistics_cover_only_the_newest_attempts(
     tenant: TenantClient, sql: psycopg.Connection
 ):
-    made = await tenant.create_endpoint()
-    attempts(sql, made, 100, "refused", ago=timedelta(minutes=50))
-    attempts(sql, made, 10_000)
-    shown = (await health_of(tenant, made))["last_hour"]
-    assert (shown["attempts"], shown["success_ratio"], shown["sampled"]) == (10_000, 1, True)
-    assert shown["latency_ms"] == {"p50": 5_000, "p95": 9_500, "p99": 9_900}
+    created = await tenant.create_endpoint()
+    attempts(sql, created, 100, "refused", ago=timedelta(minutes=50))
+    attempts(sql, created, 10_000)
+    result = (await health_of(tenant, created))["last_hour"]
+    assert (result["attempts"], result["success_ratio"], result["sampled"]) == (10_000, 1, True)
+    assert result["latency_ms"] == {"p50": 5_000, "p95": 9_500, "p99": 9_900}
 
 
 async def test_attempts_without_a_duration_are_counted_without_latency(
     tenant: TenantClient, sql: psycopg.Connection
 ):
-    made = await tenant.create_endpoint()
-    attempts(sql, made, 2, "blocked")
-    sql.execute("update attempts set total_us = null where endpoint_id = %s", [uuid_of(made)])
-    shown = (await health_of(tenant, made))["last_hour"]
-    assert (shown["attempts"], shown["latency_ms"]["p50"]) == (2, None)
+    created = await tenant.create_endpoint()
+    attempts(sql, created, 2, "blocked")
+    sql.execute("update attempts set total_us = null where endpoint_id = %s", [uuid_of(created)])
+    result = (await health_of(tenant, created))["last_hour"]
+    assert (result["attempts"], result["latency_ms"]["p50"]) == (2, None)
 
 
 async def test_an_endpoint_without_a_health_row_is_fresh(tenant: TenantClient, sql: psycopg.Connection):
-    made = await tenant.create_endpoint()
-    sql.execute("delete from endpoint_health where endpoint_id = %s", [uuid_of(made)])
-    assert (await health_of(tenant, made))["in_flight"] == {
+    created = await tenant.create_endpoint()
+    sql.execute("delete from endpoint_health where endpoint_id = %s", [uuid_of(created)])
+    assert (await health_of(tenant, created))["in_flight"] == {
         "now": 0, "limit": 10, "ramping": True, "most": 50,
     }  # fmt: skip
-    await move(tenant, made, "disable")
-    assert (await move(tenant, made, "enable", dry_run=True))["held"] == 0
-    assert (await move(tenant, made, "enable"))["state"] == "active"
+    await move(tenant, created, "disable")
+    assert (await move(tenant, created, "enable", dry_run=True))["held"] == 0
+    assert (await move(tenant, created, "enable"))["state"] == "active"
 
 
 async def test_a_deleted_endpoint_has_no_health(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}"
     await tenant.client.delete(path)
     for way in ("pause", "resume", "disable", "enable"):
         assert (await tenant.client.post(f"{path}/{way}")).status_code == 404
@@ -230,12 +230,12 @@ async def test_a_deleted_endpoint_has_no_health(tenant: TenantClient):
 
 
 async def test_other_tenants_endpoint_health_is_not_found(tenant: TenantClient, other_tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    before = await health_of(tenant, made)
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint()
+    before = await health_of(tenant, created)
+    path = f"/v1/endpoints/{created['id']}"
     for way in ("pause", "resume", "disable", "enable"):
         assert (await other_tenant.client.post(f"{path}/{way}", json={"reason": "mine"})).status_code == 404
     assert (await other_tenant.client.post(f"{path}/enable", json={"dry_run": True})).status_code == 404
     assert (await other_tenant.client.get(f"{path}/health")).status_code == 404
     assert (await other_tenant.client.patch(path, json={"in_flight_max": 1})).status_code == 404
-    assert await health_of(tenant, made) == before
+    assert await health_of(tenant, created) == before

@@ -52,32 +52,32 @@ async def change(tenant: TenantClient, endpoint: dict[str, Any], **changes: obje
 
 
 async def test_an_endpoint_has_no_own_limits_by_default(tenant: TenantClient):
-    shown = await tenant.create_endpoint()
-    assert limits_in(shown) == NONE_OF_ITS_OWN
-    assert shown["operational"] is False
+    result = await tenant.create_endpoint()
+    assert limits_in(result) == NONE_OF_ITS_OWN
+    assert result["operational"] is False
 
 
 async def test_limits_are_returned_as_created(tenant: TenantClient):
-    made = await tenant.create_endpoint(**OWN)
-    assert limits_in(made) == OWN
-    read = await tenant.client.get(f"/v1/endpoints/{made['id']}")
+    created = await tenant.create_endpoint(**OWN)
+    assert limits_in(created) == OWN
+    read = await tenant.client.get(f"/v1/endpoints/{created['id']}")
     assert limits_in(read.json()) == OWN
     assert '"per_seconds":60}' in read.text.replace(" ", "")
 
 
 async def test_limits_can_be_added_and_removed_later(tenant: TenantClient):
-    made = await tenant.create_endpoint(filter=["order.*"])
-    assert limits_in(await change(tenant, made, **OWN)) == OWN
-    assert limits_in(await change(tenant, made, description="more")) == OWN
-    reset = await change(tenant, made, **NONE_OF_ITS_OWN)
+    created = await tenant.create_endpoint(filter=["order.*"])
+    assert limits_in(await change(tenant, created, **OWN)) == OWN
+    assert limits_in(await change(tenant, created, description="more")) == OWN
+    reset = await change(tenant, created, **NONE_OF_ITS_OWN)
     assert limits_in(reset) == NONE_OF_ITS_OWN
     assert reset["filter"] == ["order.*"]
 
 
 async def test_limits_change_separately_and_breaker_settings_as_a_whole(tenant: TenantClient):
-    made = await tenant.create_endpoint(**OWN)
+    created = await tenant.create_endpoint(**OWN)
     changed = await change(
-        tenant, made, in_flight_max=3, breaker={"failure_ratio": 1, "window_seconds": None}
+        tenant, created, in_flight_max=3, breaker={"failure_ratio": 1, "window_seconds": None}
     )
     assert limits_in(changed) == OWN | {"in_flight_max": 3, "breaker": {"failure_ratio": 1}}
 
@@ -160,8 +160,8 @@ async def test_a_bad_limit_is_named_and_nothing_is_stored(
 
 @pytest.mark.parametrize(("limit", "field"), BAD, ids=range(len(BAD)))
 async def test_a_bad_limit_changes_nothing(tenant: TenantClient, limit: dict[str, object], field: str):
-    made = await tenant.create_endpoint(**OWN)
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint(**OWN)
+    path = f"/v1/endpoints/{created['id']}"
     before = (await tenant.client.get(path)).json()
     refused = await tenant.client.patch(path, json={"description": "changed", **limit})
     assert refused.status_code == 422
@@ -177,64 +177,68 @@ async def test_operational_is_set_at_creation(tenant: TenantClient, operational:
 
 
 async def test_operational_cannot_be_changed(tenant: TenantClient):
-    made = await tenant.create_endpoint(operational=True)
-    refused = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"operational": False})
+    created = await tenant.create_endpoint(operational=True)
+    refused = await tenant.client.patch(f"/v1/endpoints/{created['id']}", json={"operational": False})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "operational"
 
 
 async def test_a_new_endpoint_starts_within_its_own_limit(tenant: TenantClient):
-    made = await tenant.create_endpoint(in_flight_max=4)
-    shown = (await tenant.client.get(f"/v1/endpoints/{made['id']}/health")).json()
-    assert shown["in_flight"] == {"now": 0, "limit": 4, "ramping": False, "most": 4}
+    created = await tenant.create_endpoint(in_flight_max=4)
+    body = (await tenant.client.get(f"/v1/endpoints/{created['id']}/health")).json()
+    assert body["in_flight"] == {"now": 0, "limit": 4, "ramping": False, "most": 4}
 
 
 async def test_a_lowered_limit_applies_at_once(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    await change(tenant, made, in_flight_max=2)
-    shown = (await tenant.client.get(f"/v1/endpoints/{made['id']}/health")).json()
-    assert (shown["in_flight"]["limit"], shown["in_flight"]["most"]) == (2, 2)
+    created = await tenant.create_endpoint()
+    await change(tenant, created, in_flight_max=2)
+    body = (await tenant.client.get(f"/v1/endpoints/{created['id']}/health")).json()
+    assert (body["in_flight"]["limit"], body["in_flight"]["most"]) == (2, 2)
 
 
 @pytest.mark.parametrize("rate", [None, {"limit": 10, "per_seconds": 1}])
 async def test_changing_the_rate_limit_clears_the_old_wait(
     tenant: TenantClient, sql: psycopg.Connection, rate: dict[str, int] | None
 ):
-    made = await tenant.create_endpoint(rate_limit={"limit": 1, "per_seconds": 86_400})
+    created = await tenant.create_endpoint(rate_limit={"limit": 1, "per_seconds": 86_400})
     await tenant.send_event()
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     sql.execute(
-        "update endpoint_health set rate_next_at = %s where endpoint_id = %s", [tomorrow, uuid_of(made)]
+        "update endpoint_health set rate_next_at = %s where endpoint_id = %s", [tomorrow, uuid_of(created)]
     )
-    path = f"/v1/endpoints/{made['id']}/health"
+    path = f"/v1/endpoints/{created['id']}/health"
     held = (await tenant.client.get(path)).json()
     assert (held["hold"], held["held"]) == ("rate_limit", 1)
-    await change(tenant, made, in_flight_max=5)
+    await change(tenant, created, in_flight_max=5)
     assert (await tenant.client.get(path)).json()["hold"] == "rate_limit"
-    await change(tenant, made, rate_limit=rate)
-    shown = (await tenant.client.get(path)).json()
-    assert (shown["hold"], shown["hold_until"], shown["held"], shown["waiting"]) == (None, None, 0, 1)
-    kept = sql.execute("select rate_next_at from endpoint_health where endpoint_id = %s", [uuid_of(made)])
-    assert kept.fetchone() == (None,)
+    await change(tenant, created, rate_limit=rate)
+    body = (await tenant.client.get(path)).json()
+    assert (body["hold"], body["hold_until"], body["held"], body["waiting"]) == (None, None, 0, 1)
+    stored = sql.execute(
+        "select rate_next_at from endpoint_health where endpoint_id = %s", [uuid_of(created)]
+    )
+    assert stored.fetchone() == (None,)
 
 
 async def test_new_limits_notify_the_relay(tenant: TenantClient, api_database_url: str):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     with postgres.connect(api_database_url) as listener:
         listener.execute("listen waybill_due")
-        await change(tenant, made, in_flight_max=5)
+        await change(tenant, created, in_flight_max=5)
         assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
 
 
 async def test_the_journal_names_the_changed_limits(tenant: TenantClient, sql: psycopg.Connection):
-    made = await tenant.create_endpoint(in_flight_max=5)
-    await change(tenant, made, in_flight_max=5, rate_limit=OWN["rate_limit"], breaker={"failure_ratio": 0.1})
-    (_, (what, _, _, details)) = journal(sql, made)
+    created = await tenant.create_endpoint(in_flight_max=5)
+    await change(
+        tenant, created, in_flight_max=5, rate_limit=OWN["rate_limit"], breaker={"failure_ratio": 0.1}
+    )
+    (_, (what, _, _, details)) = journal(sql, created)
     assert (what, details) == ("endpoint.changed", {"fields": ["breaker", "rate_limit"]})
 
 
 async def test_the_openapi_document_has_every_limit(tenant: TenantClient):
     document = (await tenant.client.get("/openapi.json")).json()
-    asked = document["components"]["schemas"]["EndpointIn"]["properties"]
-    assert set(NONE_OF_ITS_OWN) | {"operational"} <= asked.keys()
-    assert "endpoint.breaker_opened" in asked["operational"]["description"]
+    requested = document["components"]["schemas"]["EndpointIn"]["properties"]
+    assert set(NONE_OF_ITS_OWN) | {"operational"} <= requested.keys()
+    assert "endpoint.breaker_opened" in requested["operational"]["description"]

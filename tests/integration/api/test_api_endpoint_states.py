@@ -57,10 +57,10 @@ async def read(tenant: TenantClient, endpoint: dict[str, Any]) -> dict[str, Any]
 
 async def endpoint_in(tenant: TenantClient, state: str, **changed: object) -> dict[str, Any]:
     """Make an endpoint in this state."""
-    made = await tenant.create_endpoint(**changed)
+    created = await tenant.create_endpoint(**changed)
     for way in WAYS[state]:
-        await move(tenant, made, way)
-    return made
+        await move(tenant, created, way)
+    return created
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ async def endpoint_in(tenant: TenantClient, state: str, **changed: object) -> di
 async def test_a_state_change_records_reason_and_actor(
     tenant: TenantClient, sql: psycopg.Connection, before: str, how: str, after: str, told: str
 ):
-    made = await endpoint_in(tenant, before)
-    shown = await move(tenant, made, how, reason="moving house")
-    assert shown == await read(tenant, made)
-    assert (shown["state"], shown["state_reason"]) == (after, "moving house")
-    assert shown["state_actor"].startswith("key_")
-    assert shown["state_changed_at"] == shown["updated_at"]
-    assert journal(sql, made)[-1] == (told, shown["state_actor"], "moving house", {})
+    created = await endpoint_in(tenant, before)
+    result = await move(tenant, created, how, reason="moving house")
+    assert result == await read(tenant, created)
+    assert (result["state"], result["state_reason"]) == (after, "moving house")
+    assert result["state_actor"].startswith("key_")
+    assert result["state_changed_at"] == result["updated_at"]
+    assert journal(sql, created)[-1] == (told, result["state_actor"], "moving house", {})
 
 
 @pytest.mark.parametrize(
@@ -92,24 +92,26 @@ async def test_a_state_change_records_reason_and_actor(
 async def test_setting_the_same_state_changes_nothing(
     tenant: TenantClient, sql: psycopg.Connection, state: str, how: str
 ):
-    made = await endpoint_in(tenant, state)
-    before, told = await read(tenant, made), journal(sql, made)
-    assert await move(tenant, made, how) == before
-    assert journal(sql, made) == told
+    created = await endpoint_in(tenant, state)
+    before, result = await read(tenant, created), journal(sql, created)
+    assert await move(tenant, created, how) == before
+    assert journal(sql, created) == result
 
 
 @pytest.mark.parametrize("how", ["pause", "disable"])
 async def test_new_reason_changes_the_actor_but_not_the_state_time(
     app: FastAPI, tenant: TenantClient, sql: psycopg.Connection, how: str
 ):
-    made = await tenant.create_endpoint()
-    first = await move(tenant, made, how, reason="moving house")
+    created = await tenant.create_endpoint()
+    first = await move(tenant, created, how, reason="moving house")
     async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
-        again = await operator.post(f"/v1/endpoints/{made['id']}/{how}", json={"reason": "still moving"})
-    shown = again.json()
-    assert (shown["state_reason"], shown["state_actor"]) == ("still moving", "operator")
-    assert shown["state_changed_at"] == first["state_changed_at"]
-    assert [entry[1:] for entry in journal(sql, made)[1:]] == [
+        repeated = await operator.post(
+            f"/v1/endpoints/{created['id']}/{how}", json={"reason": "still moving"}
+        )
+    body = repeated.json()
+    assert (body["state_reason"], body["state_actor"]) == ("still moving", "operator")
+    assert body["state_changed_at"] == first["state_changed_at"]
+    assert [entry[1:] for entry in journal(sql, created)[1:]] == [
         (first["state_actor"], "moving house", {}),
         ("operator", "still moving", {"again": True}),
     ]
@@ -122,23 +124,23 @@ async def test_new_reason_changes_the_actor_but_not_the_state_time(
 async def test_invalid_state_change_is_refused_with_a_hint(
     tenant: TenantClient, sql: psycopg.Connection, state: str, how: str, way_on: str
 ):
-    made = await endpoint_in(tenant, state)
-    before, told = await read(tenant, made), journal(sql, made)
+    created = await endpoint_in(tenant, state)
+    before, result = await read(tenant, created), journal(sql, created)
     for body in ({}, {"reason": "because"}, {"dry_run": True} if how == "enable" else {}):
-        refused = await tenant.client.post(f"/v1/endpoints/{made['id']}/{how}", json=body)
+        refused = await tenant.client.post(f"/v1/endpoints/{created['id']}/{how}", json=body)
         assert refused.status_code == 409
-        assert f"/v1/endpoints/{made['id']}/{way_on}" in refused.json()["detail"]
-    assert await read(tenant, made) == before
-    assert journal(sql, made) == told
+        assert f"/v1/endpoints/{created['id']}/{way_on}" in refused.json()["detail"]
+    assert await read(tenant, created) == before
+    assert journal(sql, created) == result
 
 
 @pytest.mark.parametrize("how", MOVES)
 @pytest.mark.parametrize("raw", [b"", b"null", b"{}", b'{"reason": null}'])
 async def test_a_reason_is_optional(tenant: TenantClient, how: str, raw: bytes):
     before = {"resume": "paused", "enable": "disabled"}.get(how, "active")
-    made = await endpoint_in(tenant, before)
+    created = await endpoint_in(tenant, before)
     moved = await tenant.client.post(
-        f"/v1/endpoints/{made['id']}/{how}", content=raw, headers={"Content-Type": "application/json"}
+        f"/v1/endpoints/{created['id']}/{how}", content=raw, headers={"Content-Type": "application/json"}
     )
     assert moved.status_code == 200
     assert moved.json()["state_reason"] is None
@@ -164,36 +166,36 @@ async def test_a_reason_is_optional(tenant: TenantClient, how: str, raw: bytes):
 async def test_an_invalid_state_change_names_the_field(
     tenant: TenantClient, how: str, body: object, field: str
 ):
-    made = await tenant.create_endpoint()
-    before = await read(tenant, made)
-    refused = await tenant.post(f"/v1/endpoints/{made['id']}/{how}", body)
+    created = await tenant.create_endpoint()
+    before = await read(tenant, created)
+    refused = await tenant.post(f"/v1/endpoints/{created['id']}/{how}", body)
     assert refused.status_code == 422
     assert field in [error["field"] for error in refused.json()["errors"]]
-    assert await read(tenant, made) == before
+    assert await read(tenant, created) == before
 
 
 @pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
 async def test_pending_deliveries_stay_and_events_are_still_matched(
     tenant: TenantClient, sql: psycopg.Connection, hold: str, release: str
 ):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     await tenant.send_event()
-    await move(tenant, made, hold)
+    await move(tenant, created, hold)
     assert (await tenant.send_event())["deliveries"] == 1
     assert [owed["status"] for owed in await tenant.list_deliveries()] == ["pending", "pending"]
     owed = "select delivery_id, due_at, attempts, step from schedule where endpoint_id = %s order by 1"
-    before = sql.execute(owed, [uuid_of(made)]).fetchall()
+    before = sql.execute(owed, [uuid_of(created)]).fetchall()
     assert len(before) == 2
-    await move(tenant, made, release)
-    assert sql.execute(owed, [uuid_of(made)]).fetchall() == before
+    await move(tenant, created, release)
+    assert sql.execute(owed, [uuid_of(created)]).fetchall() == before
 
 
 @pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
 async def test_held_deliveries_drain_through_the_ramp(
     tenant: TenantClient, sql: psycopg.Connection, hold: str, release: str
 ):
-    made = await tenant.create_endpoint()
-    await move(tenant, made, hold)
+    created = await tenant.create_endpoint()
+    await move(tenant, created, hold)
     sql.execute(
         """
         update endpoint_health
@@ -202,47 +204,47 @@ async def test_held_deliveries_drain_through_the_ramp(
             warned = 50, last_failed_at = '2026-01-01Z', last_succeeded_at = '2026-01-02Z'
         where endpoint_id = %s
         """,
-        [uuid_of(made)],
+        [uuid_of(created)],
     )
-    await move(tenant, made, release)
-    shown = (await tenant.client.get(f"/v1/endpoints/{made['id']}/health")).json()
-    assert shown["breaker"]["state"] == "closed"
-    assert shown["breaker"]["openings"] == 0
-    assert shown["in_flight"] == {"now": 2, "limit": 1, "ramping": True, "most": 50}
-    assert (shown["waits_until"], shown["failing_since"], shown["disabled_at"]) == (None, None, None)
-    assert shown["last_failed_at"] == "2026-01-01T00:00:00.000Z"
-    assert shown["last_succeeded_at"] == "2026-01-02T00:00:00.000Z"
+    await move(tenant, created, release)
+    body = (await tenant.client.get(f"/v1/endpoints/{created['id']}/health")).json()
+    assert body["breaker"]["state"] == "closed"
+    assert body["breaker"]["openings"] == 0
+    assert body["in_flight"] == {"now": 2, "limit": 1, "ramping": True, "most": 50}
+    assert (body["waits_until"], body["failing_since"], body["disabled_at"]) == (None, None, None)
+    assert body["last_failed_at"] == "2026-01-01T00:00:00.000Z"
+    assert body["last_succeeded_at"] == "2026-01-02T00:00:00.000Z"
 
 
 @pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
 async def test_resuming_notifies_the_relay(
     tenant: TenantClient, api_database_url: str, hold: str, release: str
 ):
-    made = await tenant.create_endpoint()
-    await move(tenant, made, hold)
+    created = await tenant.create_endpoint()
+    await move(tenant, created, hold)
     with postgres.connect(api_database_url) as listener:
         listener.execute("listen waybill_due")
-        await move(tenant, made, release)
+        await move(tenant, created, release)
         assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
 
 
 async def test_concurrent_state_changes_apply_once(tenant: TenantClient, sql: psycopg.Connection):
-    made = await endpoint_in(tenant, "disabled")
-    await asyncio.gather(*(move(tenant, made, "enable") for _ in range(6)))
-    assert [entry[0] for entry in journal(sql, made)].count("endpoint.enabled") == 1
+    created = await endpoint_in(tenant, "disabled")
+    await asyncio.gather(*(move(tenant, created, "enable") for _ in range(6)))
+    assert [entry[0] for entry in journal(sql, created)].count("endpoint.enabled") == 1
 
 
 async def test_state_changes_wait_for_health_updates_without_deadlock(
     tenant: TenantClient, services: Services
 ):
-    made = await endpoint_in(tenant, "paused")
+    created = await endpoint_in(tenant, "paused")
     async with services.ledger.transaction() as judging:
-        await endpoint_health.lock(judging, [uuid_of(made)])
-        resuming = asyncio.create_task(move(tenant, made, "resume"))
+        await endpoint_health.lock(judging, [uuid_of(created)])
+        resuming = asyncio.create_task(move(tenant, created, "resume"))
         await build.wait_until(lambda: build.has_lock_waiter(services.ledger))
         # Who has the health may go on to the endpoint itself: it is not locked yet.
         disabled = await rows.disable(
-            judging, uuid_of(made), url=made["url"], reason="gone", actor="waybill", at=clock()
+            judging, uuid_of(created), url=created["url"], reason="gone", actor="waybill", at=clock()
         )
     assert disabled
     with pytest.raises(AssertionError, match="Enable it"):
@@ -258,29 +260,29 @@ async def preview(tenant: TenantClient, endpoint: dict[str, Any]) -> dict[str, A
 async def test_a_refused_retry_says_how_to_activate_the_endpoint(
     tenant: TenantClient, hold: str, way_on: str
 ):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     await tenant.send_event()
     (owed,) = await tenant.list_deliveries()
-    await move(tenant, made, hold)
+    await move(tenant, created, hold)
     refused = await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")
     assert refused.status_code == 409
-    assert f"/v1/endpoints/{made['id']}/{way_on}" in refused.json()["detail"]
+    assert f"/v1/endpoints/{created['id']}/{way_on}" in refused.json()["detail"]
 
 
 async def test_a_dry_run_previews_and_changes_nothing(tenant: TenantClient, sql: psycopg.Connection):
-    made = await tenant.create_endpoint(in_flight_max=20)
+    created = await tenant.create_endpoint(in_flight_max=20)
     other = await tenant.create_endpoint()
     for _ in range(3):
         await tenant.send_event()
-    newest, _, oldest = await tenant.list_deliveries(endpoint=made["id"])
-    await move(tenant, made, "disable")
+    newest, _, oldest = await tenant.list_deliveries(endpoint=created["id"])
+    await move(tenant, created, "disable")
     await move(tenant, other, "disable")
     sql.execute(
-        "update schedule set due_at = now() + interval '1 day' where endpoint_id = %s", [uuid_of(made)]
+        "update schedule set due_at = now() + interval '1 day' where endpoint_id = %s", [uuid_of(created)]
     )
-    before, told = await read(tenant, made), journal(sql, made)
-    assert await preview(tenant, made) == {
-        "endpoint_id": made["id"],
+    before, result = await read(tenant, created), journal(sql, created)
+    assert await preview(tenant, created) == {
+        "endpoint_id": created["id"],
         "state": "disabled",
         "held": 3,
         "oldest": {"delivery_id": oldest["id"], "created_at": oldest["created_at"]},
@@ -288,35 +290,35 @@ async def test_a_dry_run_previews_and_changes_nothing(tenant: TenantClient, sql:
         "at_first": 1,
         "up_to": 20,
     }
-    assert await read(tenant, made) == before
-    assert journal(sql, made) == told
-    assert (await move(tenant, made, "enable", dry_run=False))["state"] == "active"
+    assert await read(tenant, created) == before
+    assert journal(sql, created) == result
+    assert (await move(tenant, created, "enable", dry_run=False))["state"] == "active"
 
 
 async def test_in_flight_deliveries_do_not_count_as_held(tenant: TenantClient, sql: psycopg.Connection):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     await tenant.send_event()
     await tenant.send_event()
     _, oldest = await tenant.list_deliveries()
-    await move(tenant, made, "disable")
+    await move(tenant, created, "disable")
     sql.execute(
         "update schedule set claim_id = %s where delivery_id = %s",
         [new_id(), parse_id(Prefix.DELIVERY, oldest["id"])],
     )
-    assert (await preview(tenant, made))["held"] == 1
+    assert (await preview(tenant, created))["held"] == 1
 
 
 async def test_a_dry_run_without_deliveries_previews_nothing(tenant: TenantClient):
-    made = await endpoint_in(tenant, "disabled")
-    told = await preview(tenant, made)
-    assert (told["held"], told["oldest"], told["newest"]) == (0, None, None)
+    created = await endpoint_in(tenant, "disabled")
+    result = await preview(tenant, created)
+    assert (result["held"], result["oldest"], result["newest"]) == (0, None, None)
 
 
 async def test_a_dry_run_on_an_active_endpoint_releases_nothing(tenant: TenantClient):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     await tenant.send_event()
-    told = await preview(tenant, made)
-    assert (told["state"], told["held"], told["oldest"]) == ("active", 0, None)
+    result = await preview(tenant, created)
+    assert (result["state"], result["held"], result["oldest"]) == ("active", 0, None)
 
 
 # ------------------------------------------------------------------ operational events
@@ -328,25 +330,25 @@ async def told_to(tenant: TenantClient, endpoint: dict[str, Any]) -> list[str]:
 async def test_disabling_and_enabling_send_system_events(tenant: TenantClient):
     watcher = await tenant.create_endpoint(operational=True, filter=["endpoint.*"])
     other = await tenant.create_endpoint(filter=["*"])
-    made = await tenant.create_endpoint()
-    shown = await move(tenant, made, "disable", reason="moving house")
-    await move(tenant, made, "disable", reason="still moving")
-    await move(tenant, made, "enable")
+    created = await tenant.create_endpoint()
+    result = await move(tenant, created, "disable", reason="moving house")
+    await move(tenant, created, "disable", reason="still moving")
+    await move(tenant, created, "enable")
     assert await told_to(tenant, watcher) == ["endpoint.disabled", "endpoint.enabled"]
     assert await told_to(tenant, other) == []
     _, first = await tenant.list_deliveries(endpoint=watcher["id"])
     event = (await tenant.client.get(f"/v1/events/{first['event_id']}")).json()
     data = event["body"]["data"]
-    assert (data["endpoint_id"], data["reason"]) == (made["id"], "moving house")
-    assert data["actor"] == shown["state_actor"]
+    assert (data["endpoint_id"], data["reason"]) == (created["id"], "moving house")
+    assert data["actor"] == result["state_actor"]
 
 
 async def test_operational_endpoint_gets_only_events_in_its_filter(tenant: TenantClient):
     watcher = await tenant.create_endpoint(operational=True, filter=["endpoint.enabled", "delivery.failed"])
-    made = await endpoint_in(tenant, "disabled")
-    await move(tenant, made, "enable")
-    await move(tenant, made, "pause")
-    await move(tenant, made, "resume")
+    created = await endpoint_in(tenant, "disabled")
+    await move(tenant, created, "enable")
+    await move(tenant, created, "pause")
+    await move(tenant, created, "resume")
     assert await told_to(tenant, watcher) == ["endpoint.enabled"]
 
 
@@ -361,8 +363,8 @@ async def test_changes_to_operational_endpoints_send_no_system_events(tenant: Te
 
 async def test_system_events_stay_within_the_tenant(tenant: TenantClient, other_tenant: TenantClient):
     theirs = await other_tenant.create_endpoint(operational=True)
-    made = await tenant.create_endpoint()
-    await move(tenant, made, "disable")
+    created = await tenant.create_endpoint()
+    await move(tenant, created, "disable")
     assert await told_to(other_tenant, theirs) == []
 
 
@@ -375,8 +377,8 @@ async def test_an_operational_endpoint_gets_no_events_of_tenants(tenant: TenantC
 
 # ------------------------------------------------------------------ the journal
 async def test_the_journal_has_all_changes_and_no_secrets(tenant: TenantClient, sql: psycopg.Connection):
-    made = await tenant.create_endpoint(filter=["order.*"], url="https://user.example/?token=s3same0pen")
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint(filter=["order.*"], url="https://user.example/?token=s3same0pen")
+    path = f"/v1/endpoints/{created['id']}"
     changes = {
         "filter": ["invoice.*"],
         "url": "https://b.example/?token=s3same0pen",
@@ -387,8 +389,8 @@ async def test_the_journal_has_all_changes_and_no_secrets(tenant: TenantClient, 
     assert (await tenant.client.patch(path, json=changes)).status_code == 200
     rotated = (await tenant.client.post(f"{path}/secrets/rotate")).json()
     assert (await tenant.client.delete(path)).status_code == 204
-    told = journal(sql, made)
-    assert [(what, details) for what, _, _, details in told] == [
+    result = journal(sql, created)
+    assert [(what, details) for what, _, _, details in result] == [
         ("endpoint.created", {}),
         (
             "endpoint.changed",
@@ -400,9 +402,9 @@ async def test_the_journal_has_all_changes_and_no_secrets(tenant: TenantClient, 
         ("endpoint.secret_rotated", {"key_id": rotated["key_id"]}),
         ("endpoint.deleted", {}),
     ]
-    assert {actor for _, actor, _, _ in told} == {made["state_actor"]}
-    for needle in ("s3same0pen", made["secret"], rotated["secret"]):
-        assert needle not in json.dumps(told)
+    assert {actor for _, actor, _, _ in result} == {created["state_actor"]}
+    for needle in ("s3same0pen", created["secret"], rotated["secret"]):
+        assert needle not in json.dumps(result)
 
 
 @pytest.mark.parametrize(
@@ -419,17 +421,17 @@ async def test_the_journal_has_all_changes_and_no_secrets(tenant: TenantClient, 
 async def test_unchanged_values_change_nothing(
     tenant: TenantClient, sql: psycopg.Connection, change: dict[str, object]
 ):
-    made = await tenant.create_endpoint(headers={"X-Token": "t"})
-    before = await read(tenant, made)
-    changed = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json=change)
+    created = await tenant.create_endpoint(headers={"X-Token": "t"})
+    before = await read(tenant, created)
+    changed = await tenant.client.patch(f"/v1/endpoints/{created['id']}", json=change)
     assert (changed.status_code, changed.json()) == (200, before)
-    assert [entry[0] for entry in journal(sql, made)] == ["endpoint.created"]
+    assert [entry[0] for entry in journal(sql, created)] == ["endpoint.created"]
 
 
 async def test_a_new_endpoint_shows_its_creator(tenant: TenantClient, operator: httpx.AsyncClient):
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
-    assert made["state_actor"] == key["id"]
+    assert created["state_actor"] == key["id"]
 
 
 async def test_an_operational_endpoint_can_be_tested(tenant: TenantClient):

@@ -18,7 +18,7 @@ OWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 async def test_an_endpoint_is_returned_as_created(tenant: TenantClient):
-    made = await tenant.client.post(
+    created = await tenant.client.post(
         "/v1/endpoints",
         json={
             "url": "https://Shop.Example:443/in?a=b",
@@ -29,41 +29,41 @@ async def test_an_endpoint_is_returned_as_created(tenant: TenantClient):
             "timeout_seconds": 10,
         },
     )
-    assert made.status_code == 201
-    shown = made.json()
-    assert shown.pop("secret").startswith("whsec_")
-    assert shown.pop("public_key") is None
-    read = await tenant.client.get(made.headers["location"])
-    assert read.json() == shown
-    assert shown["url"] == "https://shop.example/in?a=b"
-    assert shown["filter"] == ["order.*", "invoice.paid"]
-    assert shown["headers"] == {"X-Token": "***"}
-    assert shown["schedule"] == [0, 2.5, 60]
-    assert shown["state"] == "active"
+    assert created.status_code == 201
+    body = created.json()
+    assert body.pop("secret").startswith("whsec_")
+    assert body.pop("public_key") is None
+    read = await tenant.client.get(created.headers["location"])
+    assert read.json() == body
+    assert body["url"] == "https://shop.example/in?a=b"
+    assert body["filter"] == ["order.*", "invoice.paid"]
+    assert body["headers"] == {"X-Token": "***"}
+    assert body["schedule"] == [0, 2.5, 60]
+    assert body["state"] == "active"
 
 
 async def test_an_endpoint_needs_only_a_url(tenant: TenantClient):
-    shown = await tenant.create_endpoint()
-    assert shown["filter"] == ["*"]
-    assert shown["schedule"] is None
-    assert shown["timeout_seconds"] is None
-    assert shown["signature"] == "v1"
+    result = await tenant.create_endpoint()
+    assert result["filter"] == ["*"]
+    assert result["schedule"] is None
+    assert result["timeout_seconds"] is None
+    assert result["signature"] == "v1"
 
 
 async def test_an_ed25519_endpoint_shows_only_its_public_key(tenant: TenantClient):
-    shown = await tenant.create_endpoint(signature="v1a")
-    assert shown["secret"] is None
-    assert shown["public_key"].startswith("whpk_")
-    (live,) = (await tenant.client.get(f"/v1/endpoints/{shown['id']}/secrets")).json()["items"]
-    assert live["public_key"] == shown["public_key"]
+    result = await tenant.create_endpoint(signature="v1a")
+    assert result["secret"] is None
+    assert result["public_key"].startswith("whpk_")
+    (live,) = (await tenant.client.get(f"/v1/endpoints/{result['id']}/secrets")).json()["items"]
+    assert live["public_key"] == result["public_key"]
 
 
 async def test_secrets_and_header_values_are_unreadable_in_the_ledger(
     tenant: TenantClient, sql: psycopg.Connection
 ):
-    made = await tenant.create_endpoint(secret=OWN, headers={"Authorization": "Bearer 0penSesame"})
-    assert made["secret"] == OWN
-    await tenant.client.post(f"/v1/endpoints/{made['id']}/secrets/rotate")
+    created = await tenant.create_endpoint(secret=OWN, headers={"Authorization": "Bearer 0penSesame"})
+    assert created["secret"] == OWN
+    await tenant.client.post(f"/v1/endpoints/{created['id']}/secrets/rotate")
     pair = await tenant.create_endpoint(signature="v1a")
     assert pair["public_key"]
     needles = [OWN, OWN.removeprefix("whsec_"), "0penSesame"]
@@ -74,8 +74,8 @@ async def test_secrets_and_header_values_are_unreadable_in_the_ledger(
 
 
 async def test_secrets_and_header_values_are_returned_only_once(tenant: TenantClient):
-    made = await tenant.create_endpoint(secret=OWN, headers={"X-Token": "0penSesame"})
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint(secret=OWN, headers={"X-Token": "0penSesame"})
+    path = f"/v1/endpoints/{created['id']}"
     answers = [
         await tenant.client.get(path),
         await tenant.client.get("/v1/endpoints"),
@@ -95,13 +95,15 @@ async def test_secrets_and_header_values_are_returned_only_once(tenant: TenantCl
 
 
 async def test_responses_with_secrets_are_not_cacheable(tenant: TenantClient):
-    made = await tenant.client.post("/v1/endpoints", json={"url": "https://a.example"})
-    assert made.headers["cache-control"] == "no-store"
+    created = await tenant.client.post("/v1/endpoints", json={"url": "https://a.example"})
+    assert created.headers["cache-control"] == "no-store"
 
 
 async def test_a_change_affects_only_the_given_fields(tenant: TenantClient):
-    made = await tenant.create_endpoint(description="before", schedule=[0, 1], headers={"A": "1", "B": "2"})
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint(
+        description="before", schedule=[0, 1], headers={"A": "1", "B": "2"}
+    )
+    path = f"/v1/endpoints/{created['id']}"
     changed = (
         await tenant.client.patch(path, json={"filter": ["a.*"], "headers": {"a": None, "C": "3"}})
     ).json()
@@ -115,8 +117,8 @@ async def test_a_change_affects_only_the_given_fields(tenant: TenantClient):
 
 
 async def test_concurrent_changes_lose_nothing(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}"
     names = [f"X-{n}" for n in range(8)]
     answers = await asyncio.gather(
         *(tenant.client.patch(path, json={"headers": {name: "1"}}) for name in names)
@@ -142,8 +144,8 @@ async def test_concurrent_changes_lose_nothing(tenant: TenantClient):
     ],
 )
 async def test_a_bad_change_changes_nothing(tenant: TenantClient, changes: dict[str, object], field: str):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}"
     before = (await tenant.client.get(path)).json()
     refused = await tenant.client.patch(path, json={"description": "changed", **changes})
     assert refused.status_code == 422
@@ -152,8 +154,8 @@ async def test_a_bad_change_changes_nothing(tenant: TenantClient, changes: dict[
 
 
 async def test_a_changed_filter_applies_to_the_next_event(tenant: TenantClient):
-    made = await tenant.create_endpoint(filter=["order.*"])
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint(filter=["order.*"])
+    path = f"/v1/endpoints/{created['id']}"
     assert (await tenant.send_event("order.created"))["deliveries"] == 1
     assert (await tenant.send_event("order.item.added"))["deliveries"] == 1
     assert (await tenant.send_event("order"))["deliveries"] == 0
@@ -165,8 +167,8 @@ async def test_a_changed_filter_applies_to_the_next_event(tenant: TenantClient):
 
 
 async def test_a_paused_endpoint_is_still_owed_its_events(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}"
     paused = await tenant.client.post(f"{path}/pause", json={"reason": "moving house"})
     assert paused.json()["state"] == "paused"
     assert paused.json()["state_reason"] == "moving house"
@@ -177,16 +179,16 @@ async def test_a_paused_endpoint_is_still_owed_its_events(tenant: TenantClient):
 
 
 async def test_a_pause_records_its_actor(tenant: TenantClient, sql: psycopg.Connection):
-    made = await tenant.create_endpoint(url="https://who.example/paused")
-    await tenant.client.post(f"/v1/endpoints/{made['id']}/pause")
+    created = await tenant.create_endpoint(url="https://who.example/paused")
+    await tenant.client.post(f"/v1/endpoints/{created['id']}/pause")
     row = sql.execute("select state_actor from endpoints where url = 'https://who.example/paused'").fetchone()
     assert row is not None
     assert row[0].startswith("key_")
 
 
 async def test_every_change_increments_the_versions(tenant: TenantClient, sql: psycopg.Connection):
-    made = await tenant.create_endpoint(url="https://versions.example/")
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint(url="https://versions.example/")
+    path = f"/v1/endpoints/{created['id']}"
     query = """select e.version, t.endpoints_version from endpoints e join tenants t on t.id = e.tenant_id
                where e.url like 'https://versions.example/%'"""
     before = sql.execute(query).fetchone()
@@ -212,8 +214,8 @@ async def test_every_change_increments_the_versions(tenant: TenantClient, sql: p
 
 
 async def test_a_deleted_endpoint_is_not_found_on_any_path(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}"
     assert (await tenant.client.delete(path)).status_code == 204
     for method, where in (
         ("GET", path),
@@ -241,11 +243,11 @@ async def test_a_test_event_ignores_the_filter_and_reaches_one_endpoint(tenant: 
 
 
 async def test_endpoint_pages_are_stable_during_inserts(tenant: TenantClient):
-    made = [(await tenant.create_endpoint())["id"] for _ in range(5)]
+    created = [(await tenant.create_endpoint())["id"] for _ in range(5)]
     first = (await tenant.client.get("/v1/endpoints", params={"limit": 2})).json()
     await tenant.create_endpoint()
-    await tenant.client.delete(f"/v1/endpoints/{made[2]}")
+    await tenant.client.delete(f"/v1/endpoints/{created[2]}")
     rest = (await tenant.client.get("/v1/endpoints", params={"cursor": first["next"]})).json()
-    shown = [item["id"] for item in first["items"] + rest["items"]]
-    assert shown == [made[4], made[3], made[1], made[0]]
+    result = [item["id"] for item in first["items"] + rest["items"]]
+    assert result == [created[4], created[3], created[1], created[0]]
     assert rest["next"] is None

@@ -47,11 +47,11 @@ async def test_an_erased_event_is_marked_and_empty(tenant: TenantClient, sql: ps
     ((before, hashed),) = sql.execute(row, [parse_id(Prefix.EVENT, event)]).fetchall()
     answer = await erase(tenant, event, reason="the customer asked")
     assert answer.status_code == 200
-    told = await read(tenant, f"/v1/events/{event}")
-    assert told["body"] is None
-    assert told["erased_at"] == answer.json()["erased_at"] is not None
+    result = await read(tenant, f"/v1/events/{event}")
+    assert result["body"] is None
+    assert result["erased_at"] == answer.json()["erased_at"] is not None
     (listed,) = (await read(tenant, "/v1/events"))["items"]
-    assert listed["erased_at"] == told["erased_at"]
+    assert listed["erased_at"] == result["erased_at"]
     after = sql.execute(row, [parse_id(Prefix.EVENT, event)]).fetchall()
     assert after == [(None, hashed)]
     assert hashlib.sha256(before).digest() == hashed
@@ -60,8 +60,8 @@ async def test_an_erased_event_is_marked_and_empty(tenant: TenantClient, sql: ps
 async def test_erasure_is_audited_once_and_idempotent(tenant: TenantClient) -> None:
     event = await send_secret(tenant)
     first = await erase(tenant, event, reason="the customer asked")
-    again = await erase(tenant, event, reason="once more")
-    assert (again.status_code, again.json()) == (200, first.json())
+    repeated = await erase(tenant, event, reason="once more")
+    assert (repeated.status_code, repeated.json()) == (200, first.json())
     (entry,) = await audit(tenant.client, what="event.*")
     assert (entry["what"], entry["reason"]) == ("event.content_erased", "the customer asked")
     assert (entry["actor"][:4], entry["address"]) == ("key_", "127.0.0.1")
@@ -85,7 +85,7 @@ async def test_pending_deliveries_prevent_erasure_unless_cancelled(tenant: Tenan
     assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None
     assert (await erase(tenant, event, cancel_pending="true")).status_code == 200
     ended = await tenant.list_deliveries(event=event)
-    assert [(one["status"], one["reason"]) for one in ended] == [("cancelled", "payload_erased")] * 2
+    assert [(item["status"], item["reason"]) for item in ended] == [("cancelled", "payload_erased")] * 2
     (entry,) = await audit(tenant.client, what="event.*")
     assert entry["details"]["cancelled"] == 2
     trace = await read(tenant, f"/v1/deliveries/{ended[0]['id']}/trace")
@@ -112,7 +112,7 @@ async def test_erasure_is_refused_while_a_delivery_is_in_flight(
     refused = await erase(tenant, event, cancel_pending="true")
     assert refused.status_code == 409
     assert "Ask again" in refused.json()["detail"]
-    assert [one["status"] for one in await tenant.list_deliveries()] == ["in_flight", "pending"]
+    assert [delivery["status"] for delivery in await tenant.list_deliveries()] == ["in_flight", "pending"]
     assert (await read(tenant, f"/v1/events/{event}"))["erased_at"] is None
     assert await audit(tenant.client, what="event.*") == []
     finish(sql, held["id"])
@@ -124,13 +124,14 @@ async def test_erasure_does_not_wait_for_a_concurrent_claim(
     tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     event = await send_secret(tenant, endpoints=2)
-    one, _ = await tenant.list_deliveries()
+    delivery, _ = await tenant.list_deliveries()
     with sql.transaction():
         sql.execute(
-            "select from schedule where delivery_id = %s for update", [parse_id(Prefix.DELIVERY, one["id"])]
+            "select from schedule where delivery_id = %s for update",
+            [parse_id(Prefix.DELIVERY, delivery["id"])],
         )
         assert (await erase(tenant, event, cancel_pending="true")).status_code == 409
-    assert {one["status"] for one in await tenant.list_deliveries()} == {"pending"}
+    assert {delivery["status"] for delivery in await tenant.list_deliveries()} == {"pending"}
     assert (await erase(tenant, event, cancel_pending="true")).status_code == 200
 
 
@@ -165,8 +166,8 @@ async def test_an_erased_response_is_marked_and_empty(tenant: TenantClient, sql:
     after = await read(tenant, path)
     assert after["response"] == before["response"] | {"headers": [], "body": None, "body_encoding": None}
     assert after["erased_at"] == answer.json()["erased_at"] is not None
-    kept = before.keys() - {"response", "erased_at"}
-    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    stored = before.keys() - {"response", "erased_at"}
+    assert {name: after[name] for name in stored} == {name: before[name] for name in stored}
     assert (await tenant.client.delete(f"{path}/content")).json() == answer.json()
     (entry,) = await audit(tenant.client, what="attempt.*")
     assert (entry["reason"], entry["delivery_id"]) == ("it held a card", owed["id"])
@@ -183,8 +184,8 @@ async def test_an_attempt_without_a_response_can_be_erased_too(
     (owed,) = await tenant.list_deliveries()
     tried = attempt(sql, owed["id"], status=None, body=b"")
     assert (await tenant.client.delete(f"/v1/attempts/{tried}/content")).status_code == 200
-    told = await read(tenant, f"/v1/attempts/{tried}")
-    assert (told["response"], told["erased_at"] is None) == (None, False)
+    result = await read(tenant, f"/v1/attempts/{tried}")
+    assert (result["response"], result["erased_at"] is None) == (None, False)
 
 
 async def test_other_tenants_content_cannot_be_erased(

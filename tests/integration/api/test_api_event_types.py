@@ -64,20 +64,20 @@ def faults(answer: httpx.Response) -> list[str]:
 async def test_a_declared_type_is_readable_with_every_key(
     operator: httpx.AsyncClient, tenant: TenantClient, name: str
 ) -> None:
-    made = await operator.put(
+    created = await operator.put(
         path(name), json={"description": "Ordered.", "schema": ORDER, "examples": [EXAMPLE]}
     )
-    assert made.status_code == 201
-    assert made.headers["location"] == path(name)
+    assert created.status_code == 201
+    assert created.headers["location"] == path(name)
     read = (await tenant.client.get(path(name))).json()
-    assert read == made.json() == (await operator.get(path(name))).json()
+    assert read == created.json() == (await operator.get(path(name))).json()
     assert (read["schema"], read["examples"], read["description"]) == (ORDER, [EXAMPLE], "Ordered.")
     assert (read["version"], read["validation"], read["deprecated"]) == (1, "off", None)
     listed = (await tenant.client.get("/v1/event-types")).json()
     assert listed["next"] is None
-    (one,) = [each for each in listed["items"] if each["name"] == name]
-    assert one["version"] == 1
-    assert "schema" not in one
+    (item,) = [each for each in listed["items"] if each["name"] == name]
+    assert item["version"] == 1
+    assert "schema" not in item
     names = [each["name"] for each in listed["items"]]
     assert names == sorted(names)
 
@@ -107,10 +107,10 @@ async def test_a_changed_schema_or_example_creates_a_version(operator: httpx.Asy
 
 async def test_declaring_the_same_type_changes_nothing(operator: httpx.AsyncClient, name: str) -> None:
     first = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
-    again = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
-    assert again == first
+    repeated = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
+    assert repeated == first
     noted = (await operator.get("/v1/audit", params={"what": "event_type.*", "limit": 5})).json()["items"]
-    assert [one["what"] for one in noted if one["details"].get("name") == name] == ["event_type.created"]
+    assert [item["what"] for item in noted if item["details"].get("name") == name] == ["event_type.created"]
 
 
 async def test_stored_examples_are_exactly_as_written(operator: httpx.AsyncClient, name: str) -> None:
@@ -131,8 +131,8 @@ async def test_a_deprecation_can_be_withdrawn(operator: httpx.AsyncClient, name:
     assert changed["deprecated"]["since"] == changed["changed_at"]
     assert changed["version"] == 1
     assert (await declare(operator, name, schema=True))["deprecated"] == changed["deprecated"]
-    again = (await operator.patch(path(name), json={"deprecated": None, "description": "Back."})).json()
-    assert (again["deprecated"], again["description"]) == (None, "Back.")
+    repeated = (await operator.patch(path(name), json={"deprecated": None, "description": "Back."})).json()
+    assert (repeated["deprecated"], repeated["description"]) == (None, "Back.")
 
 
 async def test_an_archived_type_can_be_restored_with_its_versions(
@@ -162,8 +162,8 @@ async def test_changes_are_in_the_operators_audit_only(
     await operator.patch(path(name), json={"validation": "reject"}, params={"reason": "second"})
     await operator.delete(path(name), params={"reason": "third"})
     entries = (await operator.get("/v1/audit", params={"what": "event_type.*", "limit": 3})).json()["items"]
-    told = [(entry["what"], entry["reason"], entry["details"]["name"]) for entry in entries]
-    assert told == [
+    result = [(entry["what"], entry["reason"], entry["details"]["name"]) for entry in entries]
+    assert result == [
         ("event_type.archived", "third", name),
         ("event_type.changed", "second", name),
         ("event_type.created", "first", name),
@@ -273,8 +273,8 @@ async def test_repeated_idempotency_key_is_accepted_after_schema_becomes_stricte
 
     first = await post("order-1", EXAMPLE)
     await declare(operator, held, schema={"required": ["more"]}, validation="reject")
-    again = await post("order-1", EXAMPLE)
-    assert (again.status_code, again.content) == (first.status_code, first.content)
+    repeated = await post("order-1", EXAMPLE)
+    assert (repeated.status_code, repeated.content) == (first.status_code, first.content)
     assert (await post("order-1", EXAMPLE | {"order": 2})).status_code == 409
     assert (await post("order-2", EXAMPLE)).status_code == 422
 
@@ -345,9 +345,9 @@ async def test_the_catalogue_is_a_valid_openapi_document_with_our_headers(
     content = post["requestBody"]["content"]["application/json"]
     assert content["examples"]["example-1"]["value"]["data"] == EXAMPLE
     assert content["schema"]["properties"]["data"] == {"$ref": f"#/components/schemas/{held}"}
-    kept = document["components"]["schemas"][held]
-    price = kept["properties"]["lines"]["items"]["properties"]["price"]
+    stored = document["components"]["schemas"][held]
+    price = stored["properties"]["lines"]["items"]["properties"]["price"]
     assert price == {"$ref": f"#/components/schemas/{held}/$defs/money"}
-    made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", "scopes": ["publish"]})
-    async with make_client(app, made.json()["key"]) as publisher:
+    created = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", "scopes": ["publish"]})
+    async with make_client(app, created.json()["key"]) as publisher:
         assert (await publisher.get("/v1/event-catalogue/openapi")).status_code == 403

@@ -22,10 +22,10 @@ async def test_an_events_body_is_the_delivered_bytes(tenant: TenantClient):
     )
     assert sent.status_code == 202
     assert sent.headers["content-type"] == "application/json"
-    shown = await tenant.client.get(f"/v1/events/{sent.json()['id']}")
-    assert shown.content.endswith(b',"data":' + data + b"}}")
-    assert shown.json()["type"] == "order.created"
-    assert shown.json()["body"]["timestamp"] == sent.json()["created_at"]
+    body = await tenant.client.get(f"/v1/events/{sent.json()['id']}")
+    assert body.content.endswith(b',"data":' + data + b"}}")
+    assert body.json()["type"] == "order.created"
+    assert body.json()["body"]["timestamp"] == sent.json()["created_at"]
 
 
 async def test_a_repeated_idempotency_key_returns_the_same_event(tenant: TenantClient):
@@ -76,9 +76,9 @@ async def test_batch_results_are_in_order(tenant: TenantClient):
     assert sent.status_code == 202
     assert [event["type"] for event in sent.json()["events"]] == ["a.x", "b.x", "b.y"]
     assert [event["deliveries"] for event in sent.json()["events"]] == [0, 1, 1]
-    again = await tenant.client.post("/v1/events/batch", json=batch, headers=headers)
-    assert again.content == sent.content
-    assert again.headers["idempotency-replayed"] == "true"
+    repeated = await tenant.client.post("/v1/events/batch", json=batch, headers=headers)
+    assert repeated.content == sent.content
+    assert repeated.headers["idempotency-replayed"] == "true"
 
 
 async def test_events_are_listed_by_type_and_by_time(tenant: TenantClient):

@@ -42,7 +42,7 @@ async def test_an_export_has_all_listed_rows_oldest_first(tenant: TenantClient) 
         await tenant.send_event()
     listed = await tenant.list_deliveries()
     found = await exported(tenant.client)
-    assert [one["id"] for one in found] == [one["id"] for one in reversed(listed)]
+    assert [item["id"] for item in found] == [item["id"] for item in reversed(listed)]
     assert {name: found[-1][name] for name in found[-1]} == {name: listed[0][name] for name in found[-1]}
 
 
@@ -60,7 +60,7 @@ async def test_exports_take_the_filters_of_the_search(tenant: TenantClient) -> N
     await tenant.create_endpoint()
     await tenant.send_event("order.created")
     await tenant.send_event("user.left")
-    assert [one["event_type"] for one in await exported(tenant.client, type="user.*")] == ["user.left"]
+    assert [item["event_type"] for item in await exported(tenant.client, type="user.*")] == ["user.left"]
     assert await exported(tenant.client, status="failed") == []
     assert await exported(tenant.client, "attempts") == []
 
@@ -71,7 +71,7 @@ async def test_exports_take_the_filters_of_the_search(tenant: TenantClient) -> N
 async def test_invalid_limits_name_their_field(tenant: TenantClient, field: str, value: str) -> None:
     answer = await tenant.client.get("/v1/exports/attempts", params={field: value})
     assert answer.status_code == 422
-    assert [one["field"] for one in answer.json()["errors"]] == [field]
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
 async def test_unfiltered_export_needs_confirmation_and_the_operator_key(
@@ -92,8 +92,8 @@ async def test_a_tenant_exports_its_own_rows_and_the_operator_all(
     for owner in (tenant, other_tenant):
         await owner.create_endpoint()
         await owner.send_event("both.sent")
-    assert [one["tenant_id"] for one in await exported(tenant.client)] == [tenant.id]
-    everybodys = {one["tenant_id"] for one in await exported(operator, type="both.sent")}
+    assert [item["tenant_id"] for item in await exported(tenant.client)] == [tenant.id]
+    everybodys = {item["tenant_id"] for item in await exported(operator, type="both.sent")}
     assert everybodys >= {tenant.id, other_tenant.id}
 
 

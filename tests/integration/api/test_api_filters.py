@@ -71,9 +71,9 @@ async def beside(settings_: Settings, tenant: TenantClient) -> AsyncIterator[htt
 async def test_channels_and_condition_can_be_set_changed_and_removed(tenant: TenantClient):
     plain = await tenant.create_endpoint()
     assert (plain["channels"], plain["condition"]) == ([], None)
-    made = await tenant.create_endpoint(channels=["eu", "us", "eu"], condition=f" {ABOVE_100} ")
-    assert (made["channels"], made["condition"]) == (["eu", "us"], ABOVE_100)
-    path = f"/v1/endpoints/{made['id']}"
+    created = await tenant.create_endpoint(channels=["eu", "us", "eu"], condition=f" {ABOVE_100} ")
+    assert (created["channels"], created["condition"]) == (["eu", "us"], ABOVE_100)
+    path = f"/v1/endpoints/{created['id']}"
     changed = await tenant.client.patch(path, json={"channels": ["asia"]})
     assert (changed.json()["channels"], changed.json()["condition"]) == (["asia"], ABOVE_100)
     cleared = await tenant.client.patch(path, json={"channels": [], "condition": None})
@@ -107,8 +107,8 @@ async def test_invalid_channels_and_conditions_are_refused_with_their_field(
 
 
 async def test_an_operational_endpoint_may_have_a_condition_and_never_channels(tenant: TenantClient):
-    made = await tenant.create_endpoint(operational=True, condition="actor == 'nobody'")
-    answer = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"channels": ["eu"]})
+    created = await tenant.create_endpoint(operational=True, condition="actor == 'nobody'")
+    answer = await tenant.client.patch(f"/v1/endpoints/{created['id']}", json={"channels": ["eu"]})
     assert answer.status_code == 422
     other = await tenant.create_endpoint()
     assert (await tenant.client.post(f"/v1/endpoints/{other['id']}/disable")).status_code == 200
@@ -147,9 +147,9 @@ async def test_channels_decide_between_endpoints_and_receivers_do_not_see_them(t
         eu: "other_channels",
     }
     assert fates[eu]["sentence"] == "It is limited to the channels eu; the event is on us."
-    shown = (await tenant.client.get(f"/v1/events/{on_us['id']}")).json()
-    assert shown["channels"] == ["us"]
-    assert shown["body"].keys() == {"type", "timestamp", "data"}
+    body = (await tenant.client.get(f"/v1/events/{on_us['id']}")).json()
+    assert body["channels"] == ["us"]
+    assert body["body"].keys() == {"type", "timestamp", "data"}
     listed = (await tenant.client.get("/v1/events")).json()["items"]
     assert [event["channels"] for event in listed] == [[], [], ["us"]]
 
@@ -283,9 +283,9 @@ async def test_recovery_of_missing_events_uses_channels_and_condition(tenant: Te
     preview = previewed.json()
     assert [event["id"] for event in preview["events"]] == [wanted["id"], unanswered["id"]]
     assert (preview["count"], preview["exact"]) == (2, True)
-    made = await tenant.client.post("/v1/replays", json=missing)
-    assert made.json()["missing"]["channels"] == ["eu"]
-    assert made.json()["missing"]["condition"] == ABOVE_100
+    created = await tenant.client.post("/v1/replays", json=missing)
+    assert created.json()["missing"]["channels"] == ["eu"]
+    assert created.json()["missing"]["condition"] == ABOVE_100
 
 
 # ------------------------------------------------------------------ trying it out
@@ -404,9 +404,9 @@ async def test_filter_trial_agrees_with_intake(
     before = [await tried(tenant, endpoint, event=event, **wanted) for event in events]
     assert (await tenant.client.patch(path, json=wanted)).status_code == 200
     sent = await tenant.client.post("/v1/events/batch", json={"events": events})
-    for event, said in zip(sent.json()["events"], before, strict=True):
+    for event, message in zip(sent.json()["events"], before, strict=True):
         fate = (await read_event_fates(tenant, event))[endpoint["id"]]
-        assert (fate["delivery_id"] is not None) == said["delivered"]
-        assert fate["condition_failed"] == (said["condition"]["failed"] if said["delivered"] else None)
-        assert await tried(tenant, endpoint, event_id=event["id"]) == said
+        assert (fate["delivery_id"] is not None) == message["delivered"]
+        assert fate["condition_failed"] == (message["condition"]["failed"] if message["delivered"] else None)
+        assert await tried(tenant, endpoint, event_id=event["id"]) == message
     await tenant.client.delete(path)

@@ -34,9 +34,9 @@ async def test_standard_format_is_the_default(
 @pytest.mark.parametrize("payload", ["full", "thin"])
 @pytest.mark.parametrize("wanted", FORMATS)
 async def test_formats_and_payloads_combine_freely(tenant: TenantClient, wanted: str, payload: str) -> None:
-    made = await tenant.create_endpoint(format=wanted, payload=payload)
-    read = await tenant.client.get(f"/v1/endpoints/{made['id']}")
-    assert chosen(made) == chosen(read.json()) == (wanted, payload)
+    created = await tenant.create_endpoint(format=wanted, payload=payload)
+    read = await tenant.client.get(f"/v1/endpoints/{created['id']}")
+    assert chosen(created) == chosen(read.json()) == (wanted, payload)
 
 
 async def test_changing_format_or_payload_keeps_the_other_and_is_audited(tenant: TenantClient) -> None:
@@ -55,9 +55,11 @@ async def test_changing_format_or_payload_keeps_the_other_and_is_audited(tenant:
 
 
 async def test_setting_the_same_format_changes_nothing(tenant: TenantClient) -> None:
-    made = await tenant.create_endpoint(format="cloudevents_binary")
-    again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"format": "cloudevents_binary"})
-    assert again.json()["updated_at"] == made["updated_at"]
+    created = await tenant.create_endpoint(format="cloudevents_binary")
+    repeated = await tenant.client.patch(
+        f"/v1/endpoints/{created['id']}", json={"format": "cloudevents_binary"}
+    )
+    assert repeated.json()["updated_at"] == created["updated_at"]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +71,9 @@ async def test_an_invalid_format_is_refused_with_its_field(
 ) -> None:
     if (field, value) == ("payload", "thin"):
         return
-    made = await tenant.create_endpoint()
+    created = await tenant.create_endpoint()
     check_problem(await tenant.post("/v1/endpoints", {"url": URL, field: value}), 422, field)
-    refused = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={field: value})
+    refused = await tenant.client.patch(f"/v1/endpoints/{created['id']}", json={field: value})
     check_problem(refused, 422, field)
 
 

@@ -59,8 +59,8 @@ async def refuse(services: Services, operator: httpx.AsyncClient, one: InboundMe
 # ---- what is accepted
 async def test_a_message_becomes_an_event_with_the_same_bytes(services: Services, tenant: TenantClient):
     await tenant.create_endpoint()
-    one = message(tenant.key, body=b'{"type": "order.created", "data": {"total": 1.50}}')
-    assert await services.amqp_intake.handle_message(one)
+    item = message(tenant.key, body=b'{"type": "order.created", "data": {"total": 1.50}}')
+    assert await services.amqp_intake.handle_message(item)
     (event,) = await events(tenant)
     assert event["deliveries"] == 1
     read = await tenant.client.get(f"/v1/events/{event['id']}")
@@ -81,16 +81,16 @@ async def test_a_message_may_have_channels(services: Services, tenant: TenantCli
 async def test_a_repeated_message_is_the_same_event_over_amqp_and_http(
     services: Services, tenant: TenantClient
 ):
-    one = message(tenant.key)
+    item = message(tenant.key)
     for _ in range(3):
-        assert await services.amqp_intake.handle_message(one)
-    again = await tenant.client.post(
+        assert await services.amqp_intake.handle_message(item)
+    repeated = await tenant.client.post(
         "/v1/events",
-        content=one.body,
-        headers={"Idempotency-Key": one.message_id or "", "Content-Type": "application/json"},
+        content=item.body,
+        headers={"Idempotency-Key": item.message_id or "", "Content-Type": "application/json"},
     )
-    assert again.headers["idempotency-replayed"] == "true"
-    assert [event["id"] for event in await events(tenant)] == [again.json()["id"]]
+    assert repeated.headers["idempotency-replayed"] == "true"
+    assert [event["id"] for event in await events(tenant)] == [repeated.json()["id"]]
 
 
 async def test_concurrent_messages_share_commits(
@@ -140,13 +140,17 @@ async def test_an_unacceptable_message_is_dead_lettered_with_the_reason(
     changed: dict[str, Any],
     why: str,
 ):
-    one = replace(message(tenant.key, secrets.token_hex(8)), **changed)
-    shown = await refuse(services, operator, one)
-    assert why in shown["reason"]
-    assert (shown["message_id"], shown["publisher"], shown["size"]) == (one.message_id, "shop", len(one.body))
-    assert shown["tenant_id"] == (None if "api_key" in changed else tenant.id)
-    read = (await operator.get(f"{PATH}/{shown['id']}")).json()
-    assert base64.b64decode(read["body_base64"]) == one.body
+    item = replace(message(tenant.key, secrets.token_hex(8)), **changed)
+    result = await refuse(services, operator, item)
+    assert why in result["reason"]
+    assert (result["message_id"], result["publisher"], result["size"]) == (
+        item.message_id,
+        "shop",
+        len(item.body),
+    )
+    assert result["tenant_id"] == (None if "api_key" in changed else tenant.id)
+    read = (await operator.get(f"{PATH}/{result['id']}")).json()
+    assert base64.b64decode(read["body_base64"]) == item.body
     assert await events(tenant) == []
 
 
@@ -155,24 +159,24 @@ async def test_a_key_without_publish_scope_or_expired_accepts_nothing(
 ):
     keys = f"/v1/tenants/{tenant.id}/keys"
     reader = (await operator.post(keys, json={"name": "x", "scopes": ["read"]})).json()
-    shown = await refuse(services, operator, message(reader["key"]))
-    assert "scope `publish`" in shown["reason"]
-    assert (shown["tenant_id"], shown["key_id"]) == (tenant.id, reader["id"])
+    result = await refuse(services, operator, message(reader["key"]))
+    assert "scope `publish`" in result["reason"]
+    assert (result["tenant_id"], result["key_id"]) == (tenant.id, reader["id"])
     ended = (await operator.post(keys, json={"name": "x"})).json()
     assert await services.amqp_intake.handle_message(message(ended["key"]))
     await operator.delete(f"{keys}/{ended['id']}")
-    shown = await refuse(services, operator, message(ended["key"]))
-    assert "holds no API key that is known" in shown["reason"]
+    result = await refuse(services, operator, message(ended["key"]))
+    assert "holds no API key that is known" in result["reason"]
 
 
 async def test_a_redelivered_message_is_one_dead_letter(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    one = message(tenant.key, body=b"?", message_id=secrets.token_hex(8))
-    first = await refuse(services, operator, one)
-    again = await refuse(services, operator, one)
-    assert (again["id"], again["times"]) == (first["id"], 2)
-    other = await refuse(services, operator, replace(one, body=b"!"))
+    item = message(tenant.key, body=b"?", message_id=secrets.token_hex(8))
+    first = await refuse(services, operator, item)
+    repeated = await refuse(services, operator, item)
+    assert (repeated["id"], repeated["times"]) == (first["id"], 2)
+    other = await refuse(services, operator, replace(item, body=b"!"))
     assert (other["id"] == first["id"], other["times"]) == (False, 1)
 
 
@@ -191,17 +195,17 @@ async def test_undecodable_message_text_is_sanitized_and_dead_lettered(
     services: Services, operator: httpx.AsyncClient
 ):
     odd = "a\0\ud800" + "x" * 600
-    shown = await refuse(services, operator, message(None, message_id=odd, publisher=odd))
-    assert shown["message_id"].startswith("a␀?xxx")
-    assert len(shown["publisher"]) == 500
+    result = await refuse(services, operator, message(None, message_id=odd, publisher=odd))
+    assert result["message_id"].startswith("a␀?xxx")
+    assert len(result["publisher"]) == 500
 
 
 async def test_unexpected_storage_error_keeps_only_the_message_body(
     services: Services, operator: httpx.AsyncClient
 ):
-    shown = await refuse(services, operator, message(None, body=b"odd", publisher=7))
-    assert (shown["message_id"], shown["publisher"], shown["size"]) == (None, None, 3)
-    assert "unexpected error" in shown["reason"]
+    result = await refuse(services, operator, message(None, body=b"odd", publisher=7))
+    assert (result["message_id"], result["publisher"], result["size"]) == (None, None, 3)
+    assert "unexpected error" in result["reason"]
 
 
 async def test_a_truncated_body_is_the_same_message(
@@ -210,10 +214,10 @@ async def test_a_truncated_body_is_the_same_message(
     whole = message(tenant.key, "x" * 2_000_000)
     cut = whole.truncate_body(262_144)
     assert (len(cut.body), cut.size) == (1 << 20, whole.size)
-    shown = await refuse(services, operator, whole)
-    again = await refuse(services, operator, cut)
-    assert (again["id"], again["times"], again["size"]) == (shown["id"], 2, whole.size)
-    assert again["reason"] == shown["reason"]
+    result = await refuse(services, operator, whole)
+    repeated = await refuse(services, operator, cut)
+    assert (repeated["id"], repeated["times"], repeated["size"]) == (result["id"], 2, whole.size)
+    assert repeated["reason"] == result["reason"]
     assert whole.truncate_body(whole.size) is whole
     small = message(tenant.key, "x" * 300_000)
     assert small.truncate_body(262_144) is small
@@ -221,9 +225,9 @@ async def test_a_truncated_body_is_the_same_message(
 
 async def test_without_a_database_nothing_is_acknowledged(settings: Settings, tenant: TenantClient):
     wired = Services(settings, Ledger("postgresql://waybill@127.0.0.1:9/nowhere"))
-    for one in (message(tenant.key), message(None)):
+    for case in (message(tenant.key), message(None)):
         with pytest.raises(Unavailable):
-            await wired.amqp_intake.handle_message(one)
+            await wired.amqp_intake.handle_message(case)
     await wired.close()
 
 
@@ -231,20 +235,20 @@ async def test_without_a_database_nothing_is_acknowledged(settings: Settings, te
 async def test_a_corrected_message_is_accepted_once(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    one = message(None, message_id="m-1")
-    shown = await refuse(services, operator, one)
-    path = f"{PATH}/{shown['id']}/retry"
+    item = message(None, message_id="m-1")
+    result = await refuse(services, operator, item)
+    path = f"{PATH}/{result['id']}/retry"
     refused = await operator.post(path)
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "tenant_id"
-    asked = {"tenant_id": tenant.id, "reason": "ours"}
-    answers = await asyncio.gather(*[operator.post(path, json=asked) for _ in range(4)])
+    requested = {"tenant_id": tenant.id, "reason": "ours"}
+    answers = await asyncio.gather(*[operator.post(path, json=requested) for _ in range(4)])
     assert {answer.status_code for answer in answers} <= {200, 404}
     (event,) = await events(tenant)
     assert {a.json()["event_id"] for a in answers if a.status_code == 200} == {event["id"]}
-    assert (await operator.get(f"{PATH}/{shown['id']}")).status_code == 404
+    assert (await operator.get(f"{PATH}/{result['id']}")).status_code == 404
     # Published again it is the same event still.
-    assert await services.amqp_intake.handle_message(replace(one, api_key=tenant.key))
+    assert await services.amqp_intake.handle_message(replace(item, api_key=tenant.key))
     assert len(await events(tenant)) == 1
     audited = (await tenant.client.get("/v1/audit", params={"what": "message.*"})).json()["items"]
     assert [(entry["what"], entry["actor"], entry["reason"]) for entry in audited] == [
@@ -256,11 +260,11 @@ async def test_a_corrected_message_is_accepted_once(
 async def test_a_message_without_an_id_is_one_event_after_retries(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient, sql: psycopg.Connection
 ):
-    shown = await refuse(services, operator, message(tenant.key, message_id=None))
+    result = await refuse(services, operator, message(tenant.key, message_id=None))
     sql.execute("create table kept as select * from refused_messages")
-    answers = [await operator.post(f"{PATH}/{shown['id']}/retry")]
+    answers = [await operator.post(f"{PATH}/{result['id']}/retry")]
     sql.execute("insert into refused_messages select * from kept on conflict do nothing; drop table kept")
-    answers.append(await operator.post(f"{PATH}/{shown['id']}/retry"))
+    answers.append(await operator.post(f"{PATH}/{result['id']}/retry"))
     assert [answer.json()["replayed"] for answer in answers] == [False, True]
     assert len(await events(tenant)) == 1
 
@@ -268,15 +272,15 @@ async def test_a_message_without_an_id_is_one_event_after_retries(
 async def test_a_message_refused_again_stays_with_its_reason(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient, other_tenant: TenantClient
 ):
-    shown = await refuse(services, operator, message(tenant.key, body=b"?"))
-    path = f"{PATH}/{shown['id']}"
-    for asked in (
+    result = await refuse(services, operator, message(tenant.key, body=b"?"))
+    path = f"{PATH}/{result['id']}"
+    for case in (
         {},
         {"tenant_id": other_tenant.id},
         {"tenant_id": "ten_1"},
         {"idempotency_key": "two words"},
     ):
-        assert (await operator.post(f"{path}/retry", json=asked)).status_code == 422
+        assert (await operator.post(f"{path}/retry", json=case)).status_code == 422
     assert (await operator.get(path)).status_code == 200
     nobody = format_id(Prefix.TENANT, new_id())
     unknown = await refuse(services, operator, message(None))
@@ -287,11 +291,11 @@ async def test_a_message_refused_again_stays_with_its_reason(
 async def test_a_conflict_is_resolved_with_another_key(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    one = message(tenant.key)
-    assert await services.amqp_intake.handle_message(one)
-    shown = await refuse(services, operator, message(tenant.key, "other", message_id=one.message_id))
-    assert "used before with another request" in shown["reason"]
-    path = f"{PATH}/{shown['id']}/retry"
+    item = message(tenant.key)
+    assert await services.amqp_intake.handle_message(item)
+    result = await refuse(services, operator, message(tenant.key, "other", message_id=item.message_id))
+    assert "used before with another request" in result["reason"]
+    path = f"{PATH}/{result['id']}/retry"
     assert (await operator.post(path)).status_code == 409
     assert (await operator.post(path, json={"idempotency_key": "own"})).status_code == 200
     assert len(await events(tenant)) == 2
@@ -300,11 +304,11 @@ async def test_a_conflict_is_resolved_with_another_key(
 async def test_oversized_dead_letter_is_truncated_and_cannot_be_retried(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    shown = await refuse(services, operator, message(tenant.key, "x" * 2_000_000))
-    assert shown["size"] > 2_000_000
-    read = (await operator.get(f"{PATH}/{shown['id']}")).json()
+    result = await refuse(services, operator, message(tenant.key, "x" * 2_000_000))
+    assert result["size"] > 2_000_000
+    read = (await operator.get(f"{PATH}/{result['id']}")).json()
     assert len(base64.b64decode(read["body_base64"])) == 1 << 20
-    refused = await operator.post(f"{PATH}/{shown['id']}/retry")
+    refused = await operator.post(f"{PATH}/{result['id']}/retry")
     assert refused.status_code == 409
     assert "Only the beginning" in refused.json()["detail"]
 
@@ -312,22 +316,24 @@ async def test_oversized_dead_letter_is_truncated_and_cannot_be_retried(
 async def test_discarded_dead_letter_is_deleted_and_audited(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    shown = await refuse(services, operator, message(tenant.key, body=b"?"))
-    path = f"{PATH}/{shown['id']}"
+    result = await refuse(services, operator, message(tenant.key, body=b"?"))
+    path = f"{PATH}/{result['id']}"
     assert (await operator.delete(path, params={"reason": "noise"})).status_code == 204
     assert (await operator.delete(path)).status_code == 404
     (entry,) = (await tenant.client.get("/v1/audit", params={"what": "message.discarded"})).json()["items"]
-    assert (entry["reason"], entry["details"]["message"]) == ("noise", shown["id"])
-    assert entry["sentence"].startswith(f"The message {shown['id']} was discarded by operator")
+    assert (entry["reason"], entry["details"]["message"]) == ("noise", result["id"])
+    assert entry["sentence"].startswith(f"The message {result['id']} was discarded by operator")
 
 
 async def test_dead_letters_are_listed_page_by_page(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    made = [(await refuse(services, operator, message(tenant.key, body=b"%d?" % n)))["id"] for n in range(3)]
+    created = [
+        (await refuse(services, operator, message(tenant.key, body=b"%d?" % n)))["id"] for n in range(3)
+    ]
     page = (await operator.get(PATH, params={"limit": 2})).json()
     rest = (await operator.get(PATH, params={"limit": 1, "cursor": page["next"]})).json()
-    assert [one["id"] for one in page["items"] + rest["items"]] == made[::-1]
+    assert [item["id"] for item in page["items"] + rest["items"]] == created[::-1]
 
 
 async def test_dead_letters_expire_by_their_last_arrival(

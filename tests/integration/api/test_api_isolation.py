@@ -50,8 +50,8 @@ async def things(
     endpoint = await tenant.create_endpoint(headers={"X-Token": "theirs"})
     event = await tenant.send_event()
     (delivery,) = await tenant.list_deliveries()
-    asked = {"selection": {"status": ["failed"]}, "reason": "so"}
-    replay = await tenant.client.post("/v1/replays", json=asked)
+    requested = {"selection": {"status": ["failed"]}, "reason": "so"}
+    replay = await tenant.client.post("/v1/replays", json=requested)
     keys = await operator.get(f"/v1/tenants/{tenant.id}/keys")
     return {
         "tenant_id": tenant.id,
@@ -112,12 +112,12 @@ async def test_other_tenants_ids_look_nonexistent_on_every_route(
     app: FastAPI, other_tenant: TenantClient, things: dict[str, str], nobodys: dict[str, str]
 ):
     tried = 0
-    for one in iter_probes(app.openapi()):
-        theirs = await one.fill_ids(things).send(other_tenant.client)
-        nothing = await one.fill_ids(nobodys).send(other_tenant.client)
-        assert normalize_answer(theirs) == normalize_answer(nothing), one
-        assert expected(one) in {None, theirs.status_code}, (one, theirs.text)
-        assert theirs.status_code < 500, one
+    for item in iter_probes(app.openapi()):
+        theirs = await item.fill_ids(things).send(other_tenant.client)
+        nothing = await item.fill_ids(nobodys).send(other_tenant.client)
+        assert normalize_answer(theirs) == normalize_answer(nothing), item
+        assert expected(item) in {None, theirs.status_code}, (item, theirs.text)
+        assert theirs.status_code < 500, item
         tried += 1
     assert tried > 250
 
@@ -150,8 +150,8 @@ async def test_other_tenants_ids_run_the_same_queries_as_unknown_ids(
 
 def statements(ended: list[Transaction]) -> list[str]:
     """What was asked about things. When keys are looked up and statements forgotten is a matter of time."""
-    asked = [statement for transaction in ended for statement in transaction.statements]
-    return [one for one in asked if "FROM api_keys" not in one and not one.startswith("DEALLOCATE")]
+    requested = [statement for transaction in ended for statement in transaction.statements]
+    return [item for item in requested if "FROM api_keys" not in item and not item.startswith("DEALLOCATE")]
 
 
 async def test_cross_tenant_requests_change_nothing(
@@ -163,8 +163,8 @@ async def test_cross_tenant_requests_change_nothing(
 ):
     before = rows_of(sql, things, besides=other_tenant.id)
     assert {row.partition(":")[0] for row in before} >= {"tenants", "endpoints", "events", "deliveries"}
-    for one in iter_probes(app.openapi()):
-        await one.fill_ids(things).send(other_tenant.client)
+    for item in iter_probes(app.openapi()):
+        await item.fill_ids(things).send(other_tenant.client)
     assert rows_of(sql, things, besides=other_tenant.id) == before
     assert (await tenant.client.get("/v1/endpoints")).status_code == 200
 

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_key_is_returned_once(operator: httpx.AsyncClient, tenant: TenantClient):
-    made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "second"})
-    assert made.status_code == 201
-    key = made.json()["key"]
+    created = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "second"})
+    assert created.status_code == 201
+    key = created.json()["key"]
     assert key.startswith("wbk_")
     assert len(key) > 40
     listed = await operator.get(f"/v1/tenants/{tenant.id}/keys")
@@ -51,8 +51,8 @@ async def test_a_revoked_key_is_refused_at_once_in_the_same_process(
     gone = await operator.delete(f"/v1/tenants/{tenant.id}/keys/{key['id']}")
     assert gone.status_code == 204
     assert (await tenant.client.get("/v1/endpoints")).status_code == 401
-    again = await operator.delete(f"/v1/tenants/{tenant.id}/keys/{key['id']}")
-    assert again.status_code == 204
+    repeated = await operator.delete(f"/v1/tenants/{tenant.id}/keys/{key['id']}")
+    assert repeated.status_code == 204
     (listed,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
     assert listed["revoked_at"] is not None
 
@@ -119,12 +119,12 @@ async def test_a_tenants_key_may_not_manage_tenants(tenant: TenantClient):
 
 async def test_the_operator_acts_for_the_named_tenant(operator: httpx.AsyncClient, tenant: TenantClient):
     named = {"Waybill-Tenant": tenant.id}
-    made = await operator.post("/v1/endpoints", json={"url": "https://a.example/"}, headers=named)
-    assert made.status_code == 201
+    created = await operator.post("/v1/endpoints", json={"url": "https://a.example/"}, headers=named)
+    assert created.status_code == 201
     sent = await operator.post("/v1/events", json={"type": "a", "data": 1}, headers=named)
     assert sent.json()["deliveries"] == 1
     listed = (await tenant.client.get("/v1/endpoints")).json()["items"]
-    assert [item["id"] for item in listed] == [made.json()["id"]]
+    assert [item["id"] for item in listed] == [created.json()["id"]]
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/endpoints"), ("POST", "/v1/events")])
@@ -169,18 +169,18 @@ async def test_unknown_tenants_are_not_found(operator: httpx.AsyncClient):
 
 
 async def test_location_points_to_the_created_tenant(operator: httpx.AsyncClient):
-    made = await operator.post("/v1/tenants", json={"name": "Ärger & Söhne 🎈"})
-    read = await operator.get(made.headers["location"])
-    assert read.json() == made.json()
+    created = await operator.post("/v1/tenants", json={"name": "Ärger & Söhne 🎈"})
+    read = await operator.get(created.headers["location"])
+    assert read.json() == created.json()
     assert read.json()["name"] == "Ärger & Söhne 🎈"
 
 
 async def test_tenants_are_listed_newest_first_page_by_page(operator: httpx.AsyncClient):
-    made = [(await operator.post("/v1/tenants", json={"name": f"T{n}"})).json()["id"] for n in range(3)]
+    created = [(await operator.post("/v1/tenants", json={"name": f"T{n}"})).json()["id"] for n in range(3)]
     first = (await operator.get("/v1/tenants", params={"limit": 2})).json()
-    assert [item["id"] for item in first["items"]] == [made[2], made[1]]
+    assert [item["id"] for item in first["items"]] == [created[2], created[1]]
     second = (await operator.get("/v1/tenants", params={"limit": 1, "cursor": first["next"]})).json()
-    assert [item["id"] for item in second["items"]] == [made[0]]
+    assert [item["id"] for item in second["items"]] == [created[0]]
 
 
 async def test_bad_keys_do_not_fill_memory(services: Services):

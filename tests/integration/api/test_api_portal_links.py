@@ -69,8 +69,8 @@ async def test_a_links_url_has_the_configured_public_url(services: Services, ten
 async def test_a_link_is_returned_once_and_not_cacheable(tenant: TenantClient) -> None:
     answer = await tenant.client.post(PATH, json={})
     assert answer.headers["cache-control"] == "no-store"
-    told = await tenant.client.get("/v1/audit")
-    assert token_of(answer.json()) not in told.text
+    response = await tenant.client.get("/v1/audit")
+    assert token_of(answer.json()) not in response.text
 
 
 async def test_revoking_its_key_ends_a_portal_link(
@@ -130,12 +130,12 @@ async def test_a_link_is_only_in_its_tenants_audit(tenant: TenantClient, other_t
 async def test_accounts_are_only_in_the_operators_audit(
     services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
-    person = await services.accounts.create(
+    user = await services.accounts.create(
         f"{tenant.id}@example.com", "Jane", Role.VIEWER, None, actor=Actor("cli:ada")
     )
     wanted = {"what": "person.created"}
     entry, *_ = (await operator.get("/v1/audit", params=wanted)).json()["items"]
-    assert (entry["tenant_id"], entry["details"]["name"]) == (None, person.full_name)
+    assert (entry["tenant_id"], entry["details"]["name"]) == (None, user.full_name)
     assert (await tenant.client.get("/v1/audit", params=wanted)).json()["items"] == []
     named = await operator.get("/v1/audit", params=wanted, headers={"Waybill-Tenant": tenant.id})
     assert named.json()["items"] == []

@@ -52,8 +52,10 @@ async def test_too_many_requests_get_429_on_both_paths(
 async def test_a_key_with_its_own_limit_gets_its_headers(
     app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", "requests_per_second": 50})
-    async with make_client(app, made.json()["key"]) as client:
+    created = await operator.post(
+        f"/v1/tenants/{tenant.id}/keys", json={"name": "x", "requests_per_second": 50}
+    )
+    async with make_client(app, created.json()["key"]) as client:
         answer = await client.post("/v1/events", json=EVENT)
     assert answer.headers["ratelimit"].startswith('"key";r=49;')
 

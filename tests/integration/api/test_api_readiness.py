@@ -113,9 +113,9 @@ async def test_oversized_or_malformed_request_head_gets_a_problem_response(
         reader, writer = await asyncio.open_connection(*serving.sockets[0].getsockname())
         writer.write(sent)
         writer.write_eof()
-        told = (await reader.read()).decode() if status != 200 else (await reader.readline()).decode()
-        assert told.startswith(f"HTTP/1.1 {status} ")
-        assert ("content-type: application/problem+json" in told) == (status != 200)
+        result = (await reader.read()).decode() if status != 200 else (await reader.readline()).decode()
+        assert result.startswith(f"HTTP/1.1 {status} ")
+        assert ("content-type: application/problem+json" in result) == (status != 200)
         writer.close()
         await writer.wait_closed()
 

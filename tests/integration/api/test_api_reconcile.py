@@ -55,11 +55,11 @@ async def test_sent_deliveries_are_listed_in_order_with_their_status(
     events = [await tenant.send_event(f"order.{name}") for name in ("created", "paid", "shipped")]
     assert await page(tenant.client, endpoint) == {"items": [], "next": None, "earliest": None, "latest": 0}
     await sent(ledger, endpoint)
-    told = await page(tenant.client, endpoint)
-    assert (told["next"], told["earliest"], told["latest"]) == (None, 1, 3)
-    assert [one["sequence"] for one in told["items"]] == [1, 2, 3]
-    assert [one["event_id"] for one in told["items"]] == [event["id"] for event in events]
-    first = told["items"][0]
+    output = await page(tenant.client, endpoint)
+    assert (output["next"], output["earliest"], output["latest"]) == (None, 1, 3)
+    assert [item["sequence"] for item in output["items"]] == [1, 2, 3]
+    assert [item["event_id"] for item in output["items"]] == [event["id"] for event in events]
+    first = output["items"][0]
     assert first.keys() == {
         *("sequence", "event_id", "event_type", "delivery_id", "status", "attempts"),
         *("created_at", "finished_at"),
@@ -78,10 +78,10 @@ async def test_pages_continue_after_the_last_number(tenant: TenantClient, ledger
     seen: list[int] = []
     after: int | None = 0
     while after is not None:
-        told = await page(tenant.client, endpoint, after=after, limit=2)
-        seen += [one["sequence"] for one in told["items"]]
-        assert told["latest"] == 5
-        after = told["next"]
+        output = await page(tenant.client, endpoint, after=after, limit=2)
+        seen += [item["sequence"] for item in output["items"]]
+        assert output["latest"] == 5
+        after = output["next"]
     assert seen == [1, 2, 3, 4, 5]
     assert (await page(tenant.client, endpoint, after=5))["items"] == []
     assert (await page(tenant.client, endpoint, after=2**63 - 1))["items"] == []
@@ -91,22 +91,22 @@ async def test_a_delivery_at_a_worker_is_in_flight(tenant: TenantClient, ledger:
     endpoint = await endpoint_of(tenant)
     await tenant.send_event()
     await build.claim_and_start(ledger, EndpointId(parse_id(Prefix.ENDPOINT, endpoint)))
-    (one,) = (await page(tenant.client, endpoint))["items"]
-    assert (one["status"], one["attempts"], one["finished_at"]) == ("in_flight", 0, None)
+    (item,) = (await page(tenant.client, endpoint))["items"]
+    assert (item["status"], item["attempts"], item["finished_at"]) == ("in_flight", 0, None)
 
 
 async def test_a_replay_keeps_its_number(tenant: TenantClient, ledger: Ledger) -> None:
     endpoint = await endpoint_of(tenant)
     await tenant.send_event()
     await sent(ledger, endpoint)
-    ((one,), _) = [(await page(tenant.client, endpoint))[name] for name in ("items", "latest")]
-    replayed = await tenant.client.post(f"/v1/deliveries/{one['delivery_id']}/replay")
+    ((item,), _) = [(await page(tenant.client, endpoint))[name] for name in ("items", "latest")]
+    replayed = await tenant.client.post(f"/v1/deliveries/{item['delivery_id']}/replay")
     assert replayed.json()["sequence"] == 1
     await tenant.send_event()
     await sent(ledger, endpoint)
-    told = await page(tenant.client, endpoint)
-    assert [(one["sequence"], one["attempts"]) for one in told["items"]] == [(1, 2), (2, 1)]
-    assert told["latest"] == 2
+    output = await page(tenant.client, endpoint)
+    assert [(item["sequence"], item["attempts"]) for item in output["items"]] == [(1, 2), (2, 1)]
+    assert output["latest"] == 2
 
 
 async def test_reconciliation_reports_the_earliest_kept_sequence(
@@ -117,22 +117,22 @@ async def test_reconciliation_reports_the_earliest_kept_sequence(
         await tenant.send_event()
     await sent(ledger, endpoint)
     items = (await page(tenant.client, endpoint))["items"]
-    for one in items[:2]:
-        id_ = parse_id(Prefix.DELIVERY, one["delivery_id"])
+    for item in items[:2]:
+        id_ = parse_id(Prefix.DELIVERY, item["delivery_id"])
         sql.execute("delete from endpoint_sequence where delivery_id = %s", [id_])
-    told = await page(tenant.client, endpoint)
-    assert ([one["sequence"] for one in told["items"]], told["earliest"]) == ([3, 4], 3)
+    output = await page(tenant.client, endpoint)
+    assert ([item["sequence"] for item in output["items"]], output["earliest"]) == ([3, 4], 3)
     # A delivery may go a moment before its number does: pages still lead to the end.
     sql.execute("delete from deliveries where id = %s", [parse_id(Prefix.DELIVERY, items[2]["delivery_id"])])
-    told = await page(tenant.client, endpoint, limit=1)
-    assert (told["items"], told["next"]) == ([], 3)
-    assert [one["sequence"] for one in (await page(tenant.client, endpoint, after=3))["items"]] == [4]
+    output = await page(tenant.client, endpoint, limit=1)
+    assert (output["items"], output["next"]) == ([], 3)
+    assert [item["sequence"] for item in (await page(tenant.client, endpoint, after=3))["items"]] == [4]
 
 
 async def test_each_endpoint_has_its_own_sequence(tenant: TenantClient, ledger: Ledger) -> None:
-    one, other = await endpoint_of(tenant), await endpoint_of(tenant)
+    row, other = await endpoint_of(tenant), await endpoint_of(tenant)
     await tenant.send_event()
-    for endpoint in (one, other):
+    for endpoint in (row, other):
         await sent(ledger, endpoint)
         assert [item["sequence"] for item in (await page(tenant.client, endpoint))["items"]] == [1]
 

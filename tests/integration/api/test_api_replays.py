@@ -31,9 +31,9 @@ async def failed(tenant: TenantClient, sql: psycopg.Connection, count: int) -> t
     endpoint = (await tenant.create_endpoint())["id"]
     for _ in range(count):
         await tenant.send_event()
-    owed = [one["id"] for one in await tenant.list_deliveries(endpoint=endpoint)]
-    for one in owed:
-        finish(sql, one)
+    owed = [delivery["id"] for delivery in await tenant.list_deliveries(endpoint=endpoint)]
+    for delivery in owed:
+        finish(sql, delivery)
     return endpoint, owed
 
 
@@ -56,11 +56,11 @@ async def test_a_dry_run_previews_and_changes_nothing(tenant: TenantClient, sql:
         "/v1/replays", json=WHY | {"selection": {"status": ["failed"]}, "dry_run": True}
     )
     assert answer.status_code == 200
-    told = answer.json()
-    assert (told["count"], told["exact"], told["by_status"]) == (12, True, {"failed": 12})
-    assert [one["id"] for one in told["deliveries"]] == sorted(owed)[:10]
-    assert told["oldest"] < told["newest"]
-    assert [(one["id"], one["state"], one["held"]) for one in told["endpoints"]] == [
+    body = answer.json()
+    assert (body["count"], body["exact"], body["by_status"]) == (12, True, {"failed": 12})
+    assert [delivery["id"] for delivery in body["deliveries"]] == sorted(owed)[:10]
+    assert body["oldest"] < body["newest"]
+    assert [(delivery["id"], delivery["state"], delivery["held"]) for delivery in body["endpoints"]] == [
         (endpoint, "active", None)
     ]
     assert (await tenant.client.get("/v1/replays")).json()["items"] == []
@@ -71,10 +71,10 @@ async def test_dry_run_previews_missing_events(tenant: TenantClient) -> None:
     before = [(await tenant.send_event())["id"] for _ in range(3)]
     late = (await tenant.create_endpoint(filter=["order.*"]))["id"]
     await tenant.send_event("user.left")
-    asked = WHY | {"missing": {"endpoint": late}, "dry_run": True}
-    told = (await tenant.client.post("/v1/replays", json=asked)).json()
-    assert (told["count"], told["exact"]) == (3, True)
-    assert [one["id"] for one in told["events"]] == before
+    requested = WHY | {"missing": {"endpoint": late}, "dry_run": True}
+    body = (await tenant.client.post("/v1/replays", json=requested)).json()
+    assert (body["count"], body["exact"]) == (3, True)
+    assert [event["id"] for event in body["events"]] == before
 
 
 # ------------------------------------------------------------------ a job's life
@@ -82,20 +82,20 @@ async def test_a_replay_can_be_created_paused_resumed_and_cancelled(
     tenant: TenantClient, sql: psycopg.Connection, services: Services
 ) -> None:
     endpoint, _ = await failed(tenant, sql, 3)
-    made = await begin(tenant.client, selection={"endpoint": [endpoint], "status": ["failed"]}, rate=10)
-    path = f"/v1/replays/{made['id']}"
-    assert (made["state"], made["rate"], made["progress"]["selecting"]) == ("running", 10, True)
-    assert made["selection"]["endpoints"] == [endpoint]
-    await step(services, made["id"])
-    told = (await tenant.client.get(path)).json()["progress"]
-    assert (told["selected"], told["done"], told["remaining"], told["selecting"]) == (3, 0, 3, False)
+    created = await begin(tenant.client, selection={"endpoint": [endpoint], "status": ["failed"]}, rate=10)
+    path = f"/v1/replays/{created['id']}"
+    assert (created["state"], created["rate"], created["progress"]["selecting"]) == ("running", 10, True)
+    assert created["selection"]["endpoints"] == [endpoint]
+    await step(services, created["id"])
+    body = (await tenant.client.get(path)).json()["progress"]
+    assert (body["selected"], body["done"], body["remaining"], body["selecting"]) == (3, 0, 3, False)
     assert (await tenant.client.post(f"{path}/pause", json={"reason": "wait"})).json()["state"] == "paused"
-    await step(services, made["id"])
+    await step(services, created["id"])
     items = (await tenant.client.get(f"{path}/deliveries", params={"state": "waiting"})).json()["items"]
-    assert [one["endpoint_id"] for one in items] == [endpoint] * 3
+    assert [item["endpoint_id"] for item in items] == [endpoint] * 3
     assert (await tenant.client.post(f"{path}/resume")).json()["state"] == "running"
     assert (await tenant.client.post(f"{path}/cancel")).json()["state"] == "cancelling"
-    await step(services, made["id"])
+    await step(services, created["id"])
     over = (await tenant.client.get(path)).json()
     assert (over["state"], over["progress"]["cancelled"]) == ("cancelled", 3)
     for move in ("pause", "resume", "cancel"):
@@ -103,7 +103,7 @@ async def test_a_replay_can_be_created_paused_resumed_and_cancelled(
         assert refused.status_code == 409
         assert "is cancelled" in refused.json()["detail"]
     found = (await tenant.client.get("/v1/audit", params={"what": "replay.*"})).json()["items"]
-    assert [one["what"] for one in found] == [
+    assert [item["what"] for item in found] == [
         "replay.cancelled", "replay.resumed", "replay.paused", "replay.created",
     ]  # fmt: skip
     assert (found[2]["reason"], found[3]["reason"]) == ("wait", WHY["reason"])
@@ -116,31 +116,31 @@ async def test_a_recovery_replays_failed_and_waiting_deliveries(
     finish(sql, owed[0], "succeeded")
     await tenant.send_event()
     path = f"/v1/endpoints/{endpoint}/recover"
-    told = (await tenant.client.post(path, json={"since": SINCE, "dry_run": True})).json()
-    assert told["by_status"] == {"failed": 2, "pending": 1}
-    made = await tenant.client.post(path, json={"since": SINCE})
-    assert made.status_code == 201
-    assert made.json()["reason"].startswith("recovery since ")
-    await step(services, made.json()["id"])
-    assert (await tenant.client.get(f"/v1/replays/{made.json()['id']}")).json()["progress"]["queued"] == 3
+    body = (await tenant.client.post(path, json={"since": SINCE, "dry_run": True})).json()
+    assert body["by_status"] == {"failed": 2, "pending": 1}
+    created = await tenant.client.post(path, json={"since": SINCE})
+    assert created.status_code == 201
+    assert created.json()["reason"].startswith("recovery since ")
+    await step(services, created.json()["id"])
+    assert (await tenant.client.get(f"/v1/replays/{created.json()['id']}")).json()["progress"]["queued"] == 3
 
 
 async def test_a_delivery_lists_its_replays(
     tenant: TenantClient, sql: psycopg.Connection, services: Services
 ) -> None:
     _, (owed,) = await failed(tenant, sql, 1)
-    made = await begin(tenant.client, selection={"status": ["failed"]})
-    await step(services, made["id"])
+    created = await begin(tenant.client, selection={"status": ["failed"]})
+    await step(services, created["id"])
     steps = (await tenant.client.get(f"/v1/deliveries/{owed}/trace")).json()["steps"]
-    assert (steps[-1]["what"], steps[-1]["details"]["replay_id"]) == ("delivery.replayed", made["id"])
+    assert (steps[-1]["what"], steps[-1]["details"]["replay_id"]) == ("delivery.replayed", created["id"])
     assert "because: the receiver lost them; it was failed" in steps[-1]["sentence"]
 
 
 async def test_replays_are_listed_newest_first_page_by_page(tenant: TenantClient) -> None:
-    made = [(await begin(tenant.client, selection={"status": ["failed"]}))["id"] for _ in range(3)]
+    created = [(await begin(tenant.client, selection={"status": ["failed"]}))["id"] for _ in range(3)]
     first = (await tenant.client.get("/v1/replays", params={"limit": 2})).json()
     then = (await tenant.client.get("/v1/replays", params={"limit": 2, "cursor": first["next"]})).json()
-    assert [one["id"] for one in [*first["items"], *then["items"]]] == made[::-1]
+    assert [row["id"] for row in [*first["items"], *then["items"]]] == created[::-1]
     assert then["next"] is None
     assert (await tenant.client.get("/v1/replays", params={"state": "paused"})).json()["items"] == []
 
@@ -152,11 +152,11 @@ async def test_replay_to_a_paused_endpoint_is_refused_or_held(
 ) -> None:
     endpoint = (await tenant.create_endpoint())["id"]
     await tenant.client.post(f"/v1/endpoints/{endpoint}/{done}")
-    for asked in ({"selection": {"endpoint": [endpoint]}}, {"missing": {"endpoint": endpoint}}):
-        refused = await tenant.client.post("/v1/replays", json=WHY | asked)
+    for row in ({"selection": {"endpoint": [endpoint]}}, {"missing": {"endpoint": endpoint}}):
+        refused = await tenant.client.post("/v1/replays", json=WHY | row)
         assert refused.status_code == 409
         assert f"POST /v1/endpoints/{endpoint}/{way_on}" in refused.json()["detail"]
-        assert (await tenant.client.post("/v1/replays", json=WHY | asked | {"hold": True})).status_code == 201
+        assert (await tenant.client.post("/v1/replays", json=WHY | row | {"hold": True})).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -194,25 +194,25 @@ async def test_invalid_limits_name_their_field(
     for dry_run in (True, False):
         answer = await tenant.post("/v1/replays", WHY | asked | {"dry_run": dry_run})
         assert answer.status_code == 422, answer.text
-        assert field in [one["field"] for one in answer.json()["errors"]]
+        assert field in [error["field"] for error in answer.json()["errors"]]
 
 
 async def test_a_recovery_needs_a_start_time(tenant: TenantClient) -> None:
     endpoint = (await tenant.create_endpoint())["id"]
-    for asked in ({}, {"since": "noon"}, {"since": "2026-11-22T18:00:00"}):
-        answer = await tenant.post(f"/v1/endpoints/{endpoint}/recover", asked)
+    for row in ({}, {"since": "noon"}, {"since": "2026-11-22T18:00:00"}):
+        answer = await tenant.post(f"/v1/endpoints/{endpoint}/recover", row)
         assert answer.status_code == 422
-        assert [one["field"] for one in answer.json()["errors"]] == ["since"]
+        assert [error["field"] for error in answer.json()["errors"]] == ["since"]
 
 
 async def test_unfiltered_replay_needs_confirmation_and_the_operator_key(
     tenant: TenantClient, operator: httpx.AsyncClient
 ) -> None:
-    asked = WHY | {"selection": {}, "all": True, "dry_run": True}
-    assert (await tenant.client.post("/v1/replays", json=asked)).status_code == 403
+    requested = WHY | {"selection": {}, "all": True, "dry_run": True}
+    assert (await tenant.client.post("/v1/replays", json=requested)).status_code == 403
     for_tenant = {"Waybill-Tenant": tenant.id}
-    assert (await operator.post("/v1/replays", json=asked, headers=for_tenant)).status_code == 200
-    refused = await operator.post("/v1/replays", json=asked | {"all": False}, headers=for_tenant)
+    assert (await operator.post("/v1/replays", json=requested, headers=for_tenant)).status_code == 200
+    refused = await operator.post("/v1/replays", json=requested | {"all": False}, headers=for_tenant)
     assert refused.status_code == 422
 
 
@@ -237,8 +237,8 @@ async def test_other_tenants_endpoints_cannot_be_replayed(
     tenant: TenantClient, other_tenant: TenantClient
 ) -> None:
     theirs = (await other_tenant.create_endpoint())["id"]
-    for asked in ({"selection": {"endpoint": [theirs]}}, {"missing": {"endpoint": theirs}}):
-        assert (await tenant.client.post("/v1/replays", json=WHY | asked)).status_code == 404
+    for row in ({"selection": {"endpoint": [theirs]}}, {"missing": {"endpoint": theirs}}):
+        assert (await tenant.client.post("/v1/replays", json=WHY | row)).status_code == 404
     recover = await tenant.client.post(f"/v1/endpoints/{theirs}/recover", json={"since": SINCE})
     assert recover.status_code == 404
 
@@ -247,13 +247,13 @@ async def test_replay_filter_matches_only_the_tenants_deliveries(
     tenant: TenantClient, other_tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     """Selections that a tenant's key may write, also with the ids of another tenant's things in them."""
-    for one in (tenant, other_tenant):
-        await failed(one, sql, 2)
-        await one.send_event("user.left", **{"Idempotency-Key": "the-same"})
-    own = {one["id"] for one in await tenant.list_deliveries()}
+    for row in (tenant, other_tenant):
+        await failed(row, sql, 2)
+        await row.send_event("user.left", **{"Idempotency-Key": "the-same"})
+    own = {row["id"] for row in await tenant.list_deliveries()}
     others = await other_tenant.list_deliveries()
     some = {
-        "event": st.sampled_from([one["event_id"] for one in others]),
+        "event": st.sampled_from([row["event_id"] for row in others]),
         "type": st.sampled_from([["*"], ["order.*"], ["user.left"]]),
         "status": st.sampled_from([["failed"], ["pending", "failed"], ["succeeded"]]),
         "idempotency_key": st.just("the-same"),
@@ -261,18 +261,18 @@ async def test_replay_filter_matches_only_the_tenants_deliveries(
         "attempts_min": st.integers(0, 2),
         "since": st.just(SINCE),
     }
-    asked: list[dict[str, Any]] = []
-    draw_all(st.fixed_dictionaries({}, optional=some), asked)
-    for selection in asked:
+    requested: list[dict[str, Any]] = []
+    draw_all(st.fixed_dictionaries({}, optional=some), requested)
+    for selection in requested:
         answer = await tenant.client.post("/v1/replays", json=WHY | {"selection": selection, "dry_run": True})
         if not selection:
             assert answer.status_code == 422
             continue
-        told = answer.json()
-        assert {one["id"] for one in told["deliveries"]} <= own
-        assert told["count"] <= len(own)
-        assert {one["id"] for one in told["endpoints"]} <= {
-            one["endpoint_id"] for one in await tenant.list_deliveries()
+        body = answer.json()
+        assert {row["id"] for row in body["deliveries"]} <= own
+        assert body["count"] <= len(own)
+        assert {row["id"] for row in body["endpoints"]} <= {
+            row["endpoint_id"] for row in await tenant.list_deliveries()
         }
 
 

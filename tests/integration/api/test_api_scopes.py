@@ -39,9 +39,9 @@ def needs(app: FastAPI) -> dict[tuple[str, str], set[str]]:
 
 
 async def key_for(operator: httpx.AsyncClient, tenant: TenantClient, **wanted: Any) -> dict[str, Any]:
-    made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", **wanted})
-    assert made.status_code == 201, made.text
-    return dict(made.json())
+    created = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", **wanted})
+    assert created.status_code == 201, created.text
+    return dict(created.json())
 
 
 async def test_every_route_but_health_documents_its_scopes(app: FastAPI):
@@ -65,8 +65,8 @@ async def test_every_route_enforces_exactly_the_documented_scopes(
 ):
     tried = 0
     for scopes in SETS:
-        made = await key_for(operator, tenant, scopes=list(scopes))
-        async with make_client(app, made["key"]) as client:
+        created = await key_for(operator, tenant, scopes=list(scopes))
+        async with make_client(app, created["key"]) as client:
             for (method, path), needed in needs(app).items():
                 body: Any = {} if method in {"POST", "PUT", "PATCH"} else None
                 answer = await client.request(method, path.format(**IDS), json=body)
@@ -82,8 +82,8 @@ async def test_every_route_enforces_exactly_the_documented_scopes(
 async def test_a_missing_scope_is_named_in_the_header_too(
     app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    made = await key_for(operator, tenant, scopes=["read"])
-    async with make_client(app, made["key"]) as client:
+    created = await key_for(operator, tenant, scopes=["read"])
+    async with make_client(app, created["key"]) as client:
         refused = await client.post("/v1/events", json={"type": "a", "data": 1})
     assert refused.status_code == 403
     assert refused.json()["type"] == "/problems/not-allowed"
@@ -93,9 +93,9 @@ async def test_a_missing_scope_is_named_in_the_header_too(
 
 
 async def test_a_key_has_all_scopes_by_default(operator: httpx.AsyncClient, tenant: TenantClient):
-    made = await key_for(operator, tenant)
-    assert made["scopes"] == ["publish", "manage", "read", "replay"]
-    assert made["expires_at"] is made["last_used_at"] is made["replaced_by"] is None
+    created = await key_for(operator, tenant)
+    assert created["scopes"] == ["publish", "manage", "read", "replay"]
+    assert created["expires_at"] is created["last_used_at"] is created["replaced_by"] is None
 
 
 async def test_keys_from_before_scopes_have_all_scopes(sql: Any):
@@ -144,10 +144,10 @@ async def test_an_invalid_key_is_refused_with_its_field(
 async def test_an_expired_key_gets_the_same_answer_as_an_unknown_one(
     app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient, sql: Any
 ):
-    made = await key_for(operator, tenant, expires_in_seconds=60)
-    sql.execute("update api_keys set expires_at = now() where hint = %s", [made["hint"]])
+    created = await key_for(operator, tenant, expires_in_seconds=60)
+    sql.execute("update api_keys set expires_at = now() where hint = %s", [created["hint"]])
     answers = []
-    for key in (made["key"], "wbk_" + "A" * 43):
+    for key in (created["key"], "wbk_" + "A" * 43):
         async with make_client(app, key) as client:
             answers.append(await client.get("/v1/endpoints"))
     expired, unknown = answers
@@ -157,23 +157,23 @@ async def test_an_expired_key_gets_the_same_answer_as_an_unknown_one(
 
 
 async def test_a_rotation_is_audited(app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient):
-    made = await key_for(operator, tenant, scopes=["read"])
-    path = f"/v1/tenants/{tenant.id}/keys/{made['id']}/rotate"
+    created = await key_for(operator, tenant, scopes=["read"])
+    path = f"/v1/tenants/{tenant.id}/keys/{created['id']}/rotate"
     rotated = await operator.post(path, json={"overlap_hours": 1, "reason": "as every year"})
     assert rotated.status_code == 201
     successor = rotated.json()
     assert (successor["name"], successor["scopes"]) == ("x", ["read"])
-    for key in (made["key"], successor["key"]):
+    for key in (created["key"], successor["key"]):
         async with make_client(app, key) as client:
             assert (await client.get("/v1/endpoints")).status_code == 200
-    told = (await operator.get("/v1/audit", headers={"Waybill-Tenant": tenant.id})).json()["items"][0]
-    assert (told["what"], told["reason"]) == ("key.rotated", "as every year")
-    assert told["details"]["replaced_by"] == successor["id"]
-    assert " until 20" in told["sentence"]
-    assert made["key"] not in str(told)
-    again = await operator.post(path)
-    assert again.status_code == 409
-    assert successor["id"] in again.json()["detail"]
+    body = (await operator.get("/v1/audit", headers={"Waybill-Tenant": tenant.id})).json()["items"][0]
+    assert (body["what"], body["reason"]) == ("key.rotated", "as every year")
+    assert body["details"]["replaced_by"] == successor["id"]
+    assert " until 20" in body["sentence"]
+    assert created["key"] not in str(body)
+    repeated = await operator.post(path)
+    assert repeated.status_code == 409
+    assert successor["id"] in repeated.json()["detail"]
     for wrong in (-1, 721, "many"):
         refused = await operator.post(path, json={"overlap_hours": wrong})
         assert refused.json()["errors"][0]["field"] == "overlap_hours"
@@ -182,13 +182,13 @@ async def test_a_rotation_is_audited(app: FastAPI, operator: httpx.AsyncClient, 
 async def test_the_key_list_has_scopes_expiry_and_last_use(
     app: FastAPI, services: Any, operator: httpx.AsyncClient, tenant: TenantClient
 ):
-    made = await key_for(operator, tenant, scopes=["publish"], expires_in_seconds=3600)
-    async with make_client(app, made["key"]) as client:
+    created = await key_for(operator, tenant, scopes=["publish"], expires_in_seconds=3600)
+    async with make_client(app, created["key"]) as client:
         await client.post("/v1/events", json={"type": "a", "data": 1})
     await services.api_keys.wait_for_background_writes()
     newest, _ = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
     assert newest["scopes"] == ["publish"]
-    assert newest["expires_at"] == made["expires_at"]
+    assert newest["expires_at"] == created["expires_at"]
     assert newest["last_used_at"] is not None
 
 

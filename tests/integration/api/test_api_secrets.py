@@ -16,12 +16,12 @@ OWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 async def test_a_rotated_secret_signs_during_the_overlap(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}/secrets"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}/secrets"
     rotated = await tenant.client.post(f"{path}/rotate")
     assert rotated.status_code == 201
     assert rotated.json()["secret"].startswith("whsec_")
-    assert rotated.json()["secret"] != made["secret"]
+    assert rotated.json()["secret"] != created["secret"]
     newest, older = (await tenant.client.get(path)).json()["items"]
     assert newest["key_id"] == rotated.json()["key_id"]
     assert newest["not_after"] is None
@@ -30,8 +30,8 @@ async def test_a_rotated_secret_signs_during_the_overlap(tenant: TenantClient):
 
 
 async def test_an_overlap_of_zero_ends_the_older_secrets_at_once(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}/secrets"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}/secrets"
     await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 1})
     rotated = await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 0})
     live = (await tenant.client.get(path)).json()["items"]
@@ -39,8 +39,8 @@ async def test_an_overlap_of_zero_ends_the_older_secrets_at_once(tenant: TenantC
 
 
 async def test_a_longer_overlap_does_not_prolong_expiring_secrets(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}/secrets"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}/secrets"
     await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 1})
     await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 100})
     _, second, first = (await tenant.client.get(path)).json()["items"]
@@ -48,8 +48,8 @@ async def test_a_longer_overlap_does_not_prolong_expiring_secrets(tenant: Tenant
 
 
 async def test_a_provided_secret_becomes_the_newest(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}/secrets/rotate"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}/secrets/rotate"
     rotated = await tenant.client.post(path, json={"secret": OWN})
     assert rotated.json()["secret"] == OWN
     twice = await tenant.client.post(path, json={"secret": OWN})
@@ -58,8 +58,8 @@ async def test_a_provided_secret_becomes_the_newest(tenant: TenantClient):
 
 
 async def test_no_more_than_five_secrets_are_live(tenant: TenantClient):
-    made = await tenant.create_endpoint()
-    path = f"/v1/endpoints/{made['id']}/secrets"
+    created = await tenant.create_endpoint()
+    path = f"/v1/endpoints/{created['id']}/secrets"
     for _ in range(4):
         assert (await tenant.client.post(f"{path}/rotate")).status_code == 201
     refused = await tenant.client.post(f"{path}/rotate")
@@ -71,8 +71,8 @@ async def test_no_more_than_five_secrets_are_live(tenant: TenantClient):
 
 
 async def test_a_refused_rotation_changes_nothing(tenant: TenantClient):
-    made = await tenant.create_endpoint(secret=OWN)
-    path = f"/v1/endpoints/{made['id']}/secrets"
+    created = await tenant.create_endpoint(secret=OWN)
+    path = f"/v1/endpoints/{created['id']}/secrets"
     refused = await tenant.client.post(f"{path}/rotate", json={"secret": OWN, "overlap_hours": 1})
     assert refused.status_code == 422
     (live,) = (await tenant.client.get(path)).json()["items"]
@@ -95,8 +95,8 @@ async def test_a_refused_rotation_changes_nothing(tenant: TenantClient):
     ],
 )
 async def test_a_bad_rotation_is_refused(tenant: TenantClient, body: dict[str, object], field: str):
-    made = await tenant.create_endpoint()
-    refused = await tenant.post(f"/v1/endpoints/{made['id']}/secrets/rotate", body)
+    created = await tenant.create_endpoint()
+    refused = await tenant.post(f"/v1/endpoints/{created['id']}/secrets/rotate", body)
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == field
     assert "MfKQ9r8" not in refused.text

@@ -69,11 +69,11 @@ async def test_a_retention_change_is_audited_with_the_previous_value(
     await operator.patch(path, json={"retention": {"payload": 7}}, params=why)
     await operator.patch(path, json={"retention": {"payload": 7}})  # nothing changes, nothing is told
     await operator.patch(path, json={"name": "Acme Ltd", "retention": {"payload": 3}})
-    told = (await tenant.client.get("/v1/audit")).json()["items"]
-    retention = [one for one in told if one["what"] == "tenant.retention_changed"]
-    assert [(one["details"]["before"], one["details"]["retention"]) for one in retention] == [
+    body = (await tenant.client.get("/v1/audit")).json()["items"]
+    retention = [item for item in body if item["what"] == "tenant.retention_changed"]
+    assert [(item["details"]["before"], item["details"]["retention"]) for item in retention] == [
         ({"payload": 7}, {"payload": 3}),
         ({}, {"payload": 7}),
     ]
-    assert [one["reason"] for one in retention] == [None, "their contract"]
-    assert [one["details"]["name"] for one in told if one["what"] == "tenant.changed"] == ["Acme Ltd"]
+    assert [item["reason"] for item in retention] == [None, "their contract"]
+    assert [item["details"]["name"] for item in body if item["what"] == "tenant.changed"] == ["Acme Ltd"]

@@ -44,15 +44,15 @@ async def act(tenant: TenantClient, endpoint: str, what: str, body: object = Non
 
 # ------------------------------------------------------------------ of a delivery
 async def test_a_new_delivery_shows_why_it_exists(tenant: TenantClient, owed: dict[str, Any]):
-    told = await trace(tenant, owed["id"])
-    assert told["delivery"] == owed
-    assert told["url"] == "https://shop.example/in"
-    assert [step["what"] for step in told["steps"]] == ["event.accepted", "delivery.matched"]
-    accepted, matched = told["steps"]
+    result = await trace(tenant, owed["id"])
+    assert result["delivery"] == owed
+    assert result["url"] == "https://shop.example/in"
+    assert [step["what"] for step in result["steps"]] == ["event.accepted", "delivery.matched"]
+    accepted, matched = result["steps"]
     assert accepted["details"] == {"event_id": owed["event_id"], "event_type": "order.created"}
     assert matched["details"] == {"endpoint_id": owed["endpoint_id"], "pattern": "order.*"}
-    assert told["standing"].startswith("Due since ")
-    assert told["left_out"] == []
+    assert result["standing"].startswith("Due since ")
+    assert result["left_out"] == []
 
 
 async def test_attempts_are_in_order_with_their_facts(
@@ -86,11 +86,11 @@ async def test_a_delivery_in_flight_shows_its_start(
         """,
         [parse_id(Prefix.DELIVERY, owed["id"])],
     )
-    told = await trace(tenant, owed["id"])
-    assert told["steps"][-1]["what"] == "delivery.claimed"
-    assert told["steps"][-1]["details"]["worker"] == "host:7"
-    assert told["steps"][-1]["details"]["waited_ms"] >= 0
-    assert told["standing"].endswith(": the worker host:7 has it, for attempt 1 of 10.")
+    result = await trace(tenant, owed["id"])
+    assert result["steps"][-1]["what"] == "delivery.claimed"
+    assert result["steps"][-1]["details"]["worker"] == "host:7"
+    assert result["steps"][-1]["details"]["waited_ms"] >= 0
+    assert result["standing"].endswith(": the worker host:7 has it, for attempt 1 of 10.")
 
 
 async def test_replay_step_names_the_actor_and_previous_state(
@@ -100,9 +100,9 @@ async def test_replay_step_names_the_actor_and_previous_state(
     for _ in range(2):
         assert (await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")).status_code == 200
     steps = (await trace(tenant, owed["id"]))["steps"]
-    asked = [step for step in steps if step["what"] == "delivery.replayed"]
-    assert [step["details"]["was"] for step in asked] == ["failed", "pending"]
-    assert all(step["details"]["actor"].startswith("key_") for step in asked)
+    requested = [step for step in steps if step["what"] == "delivery.replayed"]
+    assert [step["details"]["was"] for step in requested] == ["failed", "pending"]
+    assert all(step["details"]["actor"].startswith("key_") for step in requested)
 
 
 async def test_timeline_omits_steps_that_did_not_happen(
@@ -131,14 +131,14 @@ async def test_an_earlier_active_pause_is_shown(tenant: TenantClient):
     await act(tenant, endpoint["id"], "pause", {"reason": "moving house"})
     await tenant.send_event()
     (delivery,) = await tenant.list_deliveries()
-    told = await trace(tenant, delivery["id"])
-    assert [step["what"] for step in told["steps"]] == [
+    result = await trace(tenant, delivery["id"])
+    assert [step["what"] for step in result["steps"]] == [
         "endpoint.paused",
         "event.accepted",
         "delivery.matched",
     ]
-    assert told["standing"].startswith("Held: the endpoint has been paused since ")
-    assert ": moving house. It is sent when the endpoint is resumed." in told["standing"]
+    assert result["standing"].startswith("Held: the endpoint has been paused since ")
+    assert ": moving house. It is sent when the endpoint is resumed." in result["standing"]
 
 
 async def test_pause_that_ended_before_the_delivery_is_omitted(tenant: TenantClient):
@@ -155,9 +155,9 @@ async def test_later_events_of_a_final_delivery_are_omitted(
 ):
     finish(sql, owed["id"], "succeeded")
     await act(tenant, owed["endpoint_id"], "pause")
-    told = await trace(tenant, owed["id"])
-    assert told["steps"][-1]["what"] == "delivery.finished"
-    assert told["standing"].startswith("Succeeded on attempt 10 at ")
+    result = await trace(tenant, owed["id"])
+    assert result["steps"][-1]["what"] == "delivery.finished"
+    assert result["standing"].startswith("Succeeded on attempt 10 at ")
 
 
 async def test_a_timeline_is_bounded_and_says_so(
@@ -173,36 +173,36 @@ async def test_a_timeline_is_bounded_and_says_so(
         """,
         [parse_id(Prefix.TENANT, tenant.id), parse_id(Prefix.ENDPOINT, owed["endpoint_id"])],
     )
-    told = await trace(tenant, owed["id"])
-    changed = [step["details"]["actor"] for step in told["steps"] if step["what"] == "endpoint.changed"]
+    result = await trace(tenant, owed["id"])
+    changed = [step["details"]["actor"] for step in result["steps"] if step["what"] == "endpoint.changed"]
     assert changed == [f"number {n}" for n in range(51, 251)]
-    assert told["left_out"] == ["Only the newest 200 changes of its endpoint are shown."]
+    assert result["left_out"] == ["Only the newest 200 changes of its endpoint are shown."]
 
 
 async def test_a_deleted_endpoints_timeline_is_readable(
     tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     await tenant.client.delete(f"/v1/endpoints/{owed['endpoint_id']}")
-    told = await trace(tenant, owed["id"])
-    assert told["steps"][-1]["what"] == "endpoint.deleted"
-    assert told["standing"].startswith("The endpoint was deleted")
+    result = await trace(tenant, owed["id"])
+    assert result["steps"][-1]["what"] == "endpoint.deleted"
+    assert result["standing"].startswith("The endpoint was deleted")
     finish(sql, owed["id"], "cancelled")
     assert (await trace(tenant, owed["id"]))["standing"].startswith("Cancelled at ")
 
 
 # ------------------------------------------------------------------ of an event
 async def test_an_event_explains_each_endpoints_verdict(tenant: TenantClient):
-    asked = await tenant.create_endpoint(filter=["user.left", "order.*"])
+    requested = await tenant.create_endpoint(filter=["user.left", "order.*"])
     other = await tenant.create_endpoint(filter=["invoice.paid", "user.*"])
     event = await tenant.send_event()
     (delivery,) = await tenant.list_deliveries()
-    told = await trace(tenant, event["id"])
-    assert told["event"] == event | {"tenant_id": tenant.id, "erased_at": None, "channels": []}
+    result = await trace(tenant, event["id"])
+    assert result["event"] == event | {"tenant_id": tenant.id, "erased_at": None, "channels": []}
     neither: dict[str, Any] = {"channels": [], "condition": None, "condition_failed": None}
-    assert told["endpoints"] == [
+    assert result["endpoints"] == [
         neither
         | {
-            "endpoint_id": asked["id"],
+            "endpoint_id": requested["id"],
             "url": "https://shop.example/in",
             "verdict": "matched",
             "sentence": f"Its filter includes order.*: {delivery['id']} is pending.",
@@ -223,8 +223,8 @@ async def test_an_event_explains_each_endpoints_verdict(tenant: TenantClient):
             "status": None,
         },
     ]
-    assert told["standing"] == "It was owed to 1 endpoint, and not to 1 other."
-    assert (told["made_later"], told["left_out"]) == (0, [])
+    assert result["standing"] == "It was owed to 1 endpoint, and not to 1 other."
+    assert (result["made_later"], result["left_out"]) == (0, [])
 
 
 async def test_a_filter_is_shown_as_of_the_event(tenant: TenantClient):
@@ -253,9 +253,9 @@ async def test_endpoints_created_later_are_counted(tenant: TenantClient):
     event = await tenant.send_event()
     for _ in range(2):
         await tenant.create_endpoint()
-    told = await trace(tenant, event["id"])
-    assert (told["endpoints"], told["made_later"]) == ([], 2)
-    assert told["standing"] == (
+    result = await trace(tenant, event["id"])
+    assert (result["endpoints"], result["made_later"]) == ([], 2)
+    assert result["standing"] == (
         "It was owed to no endpoint: none existed when it arrived. 2 endpoints were created after it."
     )
 
@@ -273,12 +273,12 @@ async def test_timeline_omits_endpoints_deleted_before_the_event_only(tenant: Te
 async def test_a_test_event_is_shown_as_a_test(tenant: TenantClient):
     tested, other = await tenant.create_endpoint(filter=["a"]), await tenant.create_endpoint()
     sent = (await tenant.client.post(f"/v1/endpoints/{tested['id']}/test")).json()
-    told = await trace(tenant, sent["id"])
-    assert [(fate["endpoint_id"], fate["verdict"]) for fate in told["endpoints"]] == [
+    result = await trace(tenant, sent["id"])
+    assert [(fate["endpoint_id"], fate["verdict"]) for fate in result["endpoints"]] == [
         (tested["id"], "named"),
         (other["id"], "not_named"),
     ]
-    assert told["standing"].startswith("It is a test event, sent directly to one endpoint")
+    assert result["standing"].startswith("It is a test event, sent directly to one endpoint")
     (delivery,) = await tenant.list_deliveries(event=sent["id"])
     matched = (await trace(tenant, delivery["id"]))["steps"][1]
     assert matched["sentence"].endswith(", to which it was sent directly.")
@@ -297,14 +297,14 @@ async def test_operational_endpoints_are_shown_only_for_system_events(
         "delete from deliveries where event_id = %s and endpoint_id = %s",
         [parse_id(Prefix.EVENT, event["id"]), parse_id(Prefix.ENDPOINT, plain["id"])],
     )
-    told = await trace(tenant, event["id"])
-    assert [(fate["endpoint_id"], fate["verdict"]) for fate in told["endpoints"]] == [
+    result = await trace(tenant, event["id"])
+    assert [(fate["endpoint_id"], fate["verdict"]) for fate in result["endpoints"]] == [
         (operational["id"], "matched"),
         (plain["id"], "operational"),
     ]
     sql.execute("delete from deliveries where event_id = %s", [parse_id(Prefix.EVENT, event["id"])])
-    told = await trace(tenant, event["id"])
-    assert [fate["endpoint_id"] for fate in told["endpoints"]] == [plain["id"]]
+    result = await trace(tenant, event["id"])
+    assert [fate["endpoint_id"] for fate in result["endpoints"]] == [plain["id"]]
 
 
 async def test_timeline_explains_an_endpoint_created_concurrently(
@@ -332,12 +332,12 @@ async def test_timeline_lists_matched_endpoints_first(tenant: TenantClient, sql:
         """,
         [parse_id(Prefix.ENDPOINT, first["id"])],
     )
-    asked = await tenant.create_endpoint()
+    requested = await tenant.create_endpoint()
     event = await tenant.send_event()
-    told = await trace(tenant, event["id"])
-    assert len(told["endpoints"]) == 1_000
-    assert told["endpoints"][0]["endpoint_id"] == asked["id"]
-    assert told["left_out"] == ["Only 1,000 endpoints are shown, first those that it is owed to."]
+    result = await trace(tenant, event["id"])
+    assert len(result["endpoints"]) == 1_000
+    assert result["endpoints"][0]["endpoint_id"] == requested["id"]
+    assert result["left_out"] == ["Only 1,000 endpoints are shown, first those that it is owed to."]
 
 
 # ------------------------------------------------------------------ what is not there
@@ -358,5 +358,5 @@ async def test_other_tenants_events_are_not_found(
         assert (await other_tenant.client.get(path)).status_code == 404
         assert (await tenant.client.get(path)).status_code == 200
     await other_tenant.create_endpoint(filter=["a"])
-    told = await trace(tenant, owed["event_id"])
-    assert [fate["endpoint_id"] for fate in told["endpoints"]] == [owed["endpoint_id"]]
+    result = await trace(tenant, owed["event_id"])
+    assert [fate["endpoint_id"] for fate in result["endpoints"]] == [owed["endpoint_id"]]

@@ -54,6 +54,6 @@ def test_a_cursor_survives_a_new_key_but_not_the_removal_of_its_own():
 
 
 def test_a_list_without_a_cursor_starts_at_the_newest():
-    asked = ListQuery(10, None, cursors)
-    assert asked.to_page_request("a").before == MAX_ID
-    assert asked.encode_next_cursor(None, "a") is None
+    requested = ListQuery(10, None, cursors)
+    assert requested.to_page_request("a").before == MAX_ID
+    assert requested.encode_next_cursor(None, "a") is None

@@ -13,10 +13,10 @@ moments = st.datetimes(timezones=st.just(UTC))
 
 @given(moments)
 def test_timestamps_have_milliseconds_in_utc(moment: datetime):
-    shown = format_rfc3339(moment)
+    result = format_rfc3339(moment)
     if moment.year >= 1000:
-        assert datetime.fromisoformat(shown) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    assert shown.endswith("Z")
+        assert datetime.fromisoformat(result) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    assert result.endswith("Z")
 
 
 def test_other_time_zones_are_converted_to_utc():

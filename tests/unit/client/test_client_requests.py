@@ -76,9 +76,9 @@ def accepted(body: Any = None, **headers: str) -> Response:
 
 
 def problem(status: int, kind: str = "x", **headers: str) -> Response:
-    said = {"type": f"/problems/{kind}", "title": "No", "status": status, "detail": "Not so."}
-    shown = {"content-type": "application/problem+json", **headers}
-    return Response(status, shown, json.dumps(said | {"request_id": "r1"}).encode())
+    message = {"type": f"/problems/{kind}", "title": "No", "status": status, "detail": "Not so."}
+    result = {"content-type": "application/problem+json", **headers}
+    return Response(status, result, json.dumps(message | {"request_id": "r1"}).encode())
 
 
 def send(*came: Response | NoResponse, retries: Retries | None = None) -> tuple[World, list[Accepted]]:
@@ -187,8 +187,8 @@ def test_a_refusal_without_a_problem_document_has_its_status(body: bytes, media_
 
 
 def test_unknown_problem_fields_become_text_or_are_left_out():
-    said = {"type": "x", "title": "No", "errors": ["text", {"field": 1, "why": None}, 7]}
-    answer = Response(422, {"content-type": "application/problem+json"}, json.dumps(said).encode())
+    message = {"type": "x", "title": "No", "errors": ["text", {"field": 1, "why": None}, 7]}
+    answer = Response(422, {"content-type": "application/problem+json"}, json.dumps(message).encode())
     with pytest.raises(Invalid) as caught:
         send(answer)
     assert caught.value.problem.errors == ({"field": "1", "why": "None"},)
@@ -205,10 +205,10 @@ def test_many_events_are_sent_in_batches_with_derived_keys():
         accepted({"events": [make_answer(1), make_answer(2)]}),
         accepted({"events": [make_answer(3)]}),
     )
-    world, told = many(3, first, CUT, second)
+    world, result = many(3, first, CUT, second)
     assert [ask.idempotency_key for ask in world.asked] == ["key.0", "key.1", "key.1"]
     assert world.asked[0].body == b'{"events":[{"type":"a","data":0},{"type":"a","data":1}]}'
-    assert [event.id for event in told] == ["evt_1", "evt_2", "evt_3"]
+    assert [event.id for event in result] == ["evt_1", "evt_2", "evt_3"]
 
 
 def test_an_error_in_a_later_batch_reports_what_was_accepted():
@@ -250,8 +250,8 @@ def test_giving_up_in_a_later_batch_names_the_common_key():
 
 
 def test_no_events_send_no_request():
-    world, told = many(0)
-    assert (world.asked, told) == ([], [])
+    world, result = many(0)
+    assert (world.asked, result) == ([], [])
 
 
 @given(st.lists(st.integers(0, 200), max_size=60), st.integers(1, 20))

@@ -24,15 +24,15 @@ def test_the_corpus_holds_more_than_two_hundred_destinations():
 
 
 def test_url_check_passes_only_names_and_explains_refusals():
-    said = {attack: find_refusal_reason(attack.url(PORT), Guard()) for attack in CORPUS}
+    message = {attack: find_refusal_reason(attack.url(PORT), Guard()) for attack in CORPUS}
     assert [
-        attack for attack, why in said.items() if attack.reason not in why and attack.kind != "name"
+        attack for attack, why in message.items() if attack.reason not in why and attack.kind != "name"
     ] == []
 
 
 def test_every_name_has_an_answer_that_the_guard_refuses():
-    asked = {name: answers for name, answers in NAMES.items() if answers}
-    assert [name for name, answers in asked.items() if not any(map(find_refusal, answers))] == []
+    requested = {name: answers for name, answers in NAMES.items() if answers}
+    assert [name for name, answers in requested.items() if not any(map(find_refusal, answers))] == []
 
 
 def test_no_refusal_quotes_the_url():

@@ -34,9 +34,9 @@ _ORDER = {
 def make_stored_type(
     name: str, *examples: Any, schema: Any = None, **more: Any
 ) -> tuple[EventType, EventTypeVersion]:
-    one = EventType(name, f"About {name}.", "off", 1, NOW, NOW, **more)
+    item = EventType(name, f"About {name}.", "off", 1, NOW, NOW, **more)
     text = None if schema is None else json.dumps(schema)
-    return one, EventTypeVersion(name, 1, text, json.dumps(examples), "ada", NOW)
+    return item, EventTypeVersion(name, 1, text, json.dumps(examples), "ada", NOW)
 
 
 TYPES = [
@@ -115,8 +115,8 @@ def test_every_reference_resolves_within_the_document(write: Writer, _judged: Ju
 def references(value: Any) -> list[str]:
     if isinstance(value, dict):
         own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
-        return own + [ref for one in value.values() for ref in references(one)]
-    return [ref for one in value for ref in references(one)] if isinstance(value, list) else []
+        return own + [ref for item in value.values() for ref in references(item)]
+    return [ref for item in value for ref in references(item)] if isinstance(value, list) else []
 
 
 def test_asyncapi_marks_schemas_of_a_newer_dialect() -> None:

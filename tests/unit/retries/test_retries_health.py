@@ -60,8 +60,8 @@ def apply_all(
 ) -> tuple[Health, list[HealthChange]]:
     """Apply attempts one after another; returns the health and all reported changes."""
     heard: list[HealthChange] = []
-    for one in signs:
-        health, changes = update_health(health, one, config=terms, jitter=jitter)
+    for sign in signs:
+        health, changes = update_health(health, sign, config=terms, jitter=jitter)
         heard += changes
     return health, heard
 
@@ -219,11 +219,11 @@ def test_an_interrupted_ramp_reaches_full_speed():
 
 
 def test_failure_is_no_recovery_even_with_a_limit_of_one():
-    one = replace(TERMS, max_in_flight=1)
+    item = replace(TERMS, max_in_flight=1)
     closed, _ = probed(Signal.GOOD)
     later = NOW + 40 * SECOND
-    assert after(closed, make_sample(Signal.BAD, later), terms=one).breaker.openings == 1
-    assert after(closed, make_sample(Signal.GOOD, later), terms=one).breaker.openings == 0
+    assert after(closed, make_sample(Signal.BAD, later), terms=item).breaker.openings == 1
+    assert after(closed, make_sample(Signal.GOOD, later), terms=item).breaker.openings == 0
 
 
 # ---- waiting

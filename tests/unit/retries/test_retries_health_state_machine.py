@@ -229,15 +229,15 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
 
     def is_told_of_failing(self, signal: Signal, changes: list[HealthChange]) -> None:
         """Check that warnings and disabling come when they should, and only then."""
-        told = [change for change in changes if isinstance(change, DisableWarning | FailedTooLong)]
+        result = [change for change in changes if isinstance(change, DisableWarning | FailedTooLong)]
         if signal in SUCCEEDED:
             self.failures, self.warned = [], 0
-            assert (self.health.failing_since, self.health.failed, told) == (None, 0, [])
+            assert (self.health.failing_since, self.health.failed, result) == (None, 0, [])
             return
         if self.failures and self.now - self.failures[-1] > max(self.terms.disable_after, MIN_FAILURE_GAP):
             self.failures, self.warned = [], 0
         self.failures.append(self.now)
-        assert told == self.news_of_failing()
+        assert result == self.news_of_failing()
 
     def news_of_failing(self) -> list[HealthChange]:
         since, all_of_it = self.failures[0], self.terms.disable_after

@@ -212,8 +212,8 @@ def test_an_interrupted_last_attempt_is_retried_too():
 
 
 def test_a_longer_retry_after_lengthens_the_delay():
-    asked = timedelta(minutes=20)
-    assert decide_after(Refused(503, asked)) == RetryAt(NOW + asked, Reason.RETRY_AFTER)
+    requested = timedelta(minutes=20)
+    assert decide_after(Refused(503, requested)) == RetryAt(NOW + requested, Reason.RETRY_AFTER)
 
 
 def test_a_shorter_retry_after_does_not_shorten_the_delay():
@@ -223,15 +223,15 @@ def test_a_shorter_retry_after_does_not_shorten_the_delay():
 
 
 def test_retry_after_is_compared_with_the_delay_with_jitter():
-    asked = timedelta(minutes=5, seconds=30)
-    assert decide_after(Refused(503, asked), jitter=1.0) == RetryAt(
+    requested = timedelta(minutes=5, seconds=30)
+    assert decide_after(Refused(503, requested), jitter=1.0) == RetryAt(
         NOW + timedelta(minutes=6), Reason.RETRYABLE_STATUS
     )
 
 
 def test_a_redirect_may_have_retry_after():
-    asked = timedelta(minutes=20)
-    assert decide_after(Refused(302, asked)) == RetryAt(NOW + asked, Reason.RETRY_AFTER)
+    requested = timedelta(minutes=20)
+    assert decide_after(Refused(302, requested)) == RetryAt(NOW + requested, Reason.RETRY_AFTER)
 
 
 def test_retry_after_counts_for_a_day_at_most():

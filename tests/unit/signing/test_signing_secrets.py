@@ -229,7 +229,7 @@ def test_an_error_about_a_secret_does_not_contain_it(text: str):
         parse_secret(text)
     error = caught.value
     # Not the frames' source lines, which are this test's: the messages, along the whole chain of causes.
-    told = "".join(traceback.format_exception_only(error)) + repr(error.args) + repr(error.__cause__)
+    result = "".join(traceback.format_exception_only(error)) + repr(error.args) + repr(error.__cause__)
     assert error.__suppress_context__ or error.__context__ is None
-    assert HMAC_TEXT[:8] not in told
-    assert PAIR_TEXT[9:17] not in told
+    assert HMAC_TEXT[:8] not in result
+    assert PAIR_TEXT[9:17] not in result

@@ -34,14 +34,14 @@ ENGINE = {
 def test_the_package_verifies_without_the_engine(tmp_path: Path):
     folder = tmp_path / "signing"
     shutil.copytree(Path(signing.__file__).parent, folder)
-    said = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-I", "-c", PROGRAM, str(tmp_path)],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     ).stdout.splitlines()
-    assert said[0] == str(folder / "__init__.py")
-    imported = set(said[1].split())
+    assert message[0] == str(folder / "__init__.py")
+    imported = set(message[1].split())
     assert "signing" in imported
     assert imported & ENGINE == set()

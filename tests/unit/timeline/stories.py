@@ -76,7 +76,7 @@ def replay_requested(at: float, *, was: str = "failed") -> JournalEntry:
 
 def attempt(number: int, *, claimed: float, next_due: float | None, took: float = 0.5) -> Attempt:
     """An attempt that was refused, and when the next one is due; None: it took the delivery."""
-    made = replace(
+    created = replace(
         ATTEMPT,
         id=AttemptId(new_id()),
         number=number,
@@ -86,6 +86,8 @@ def attempt(number: int, *, claimed: float, next_due: float | None, took: float 
         next_due_at=None if next_due is None else after(next_due),
     )
     if next_due is not None:
-        return made
-    told = "The endpoint answered 200 OK."
-    return replace(made, status=200, outcome="delivered", detail=told, decision="succeed", reason="delivered")
+        return created
+    result = "The endpoint answered 200 OK."
+    return replace(
+        created, status=200, outcome="delivered", detail=result, decision="succeed", reason="delivered"
+    )

@@ -73,10 +73,10 @@ def test_other_filters_are_not_evaluated_for_a_test_event():
         owed=[(named, OWED_TO)],
         others=[replace(OTHER, filter=("*",))],
     )
-    told = build_event_timeline(arrival)
-    assert [fate.verdict for fate in told.endpoints] == [MatchVerdict.NAMED, MatchVerdict.NOT_NAMED]
-    assert told.endpoints[0].sentence.startswith("Sent to it directly, regardless of its filter: dlv_")
-    assert told.summary == "It is a test event, sent directly to one endpoint, regardless of its filter."
+    result = build_event_timeline(arrival)
+    assert [fate.verdict for fate in result.endpoints] == [MatchVerdict.NAMED, MatchVerdict.NOT_NAMED]
+    assert result.endpoints[0].sentence.startswith("Sent to it directly, regardless of its filter: dlv_")
+    assert result.summary == "It is a test event, sent directly to one endpoint, regardless of its filter."
 
 
 def test_system_events_are_sent_to_operational_endpoints_only():

@@ -230,7 +230,7 @@ def test_an_earlier_pause_precedes_the_delivery():
     ],
 )
 def test_active_conditions_are_those_begun_and_not_ended(entries: list[JournalEntry], on: list[str]):
-    assert [one.action for one in find_active_holds(entries, at=MADE)] == on
+    assert [active_hold.action for active_hold in find_active_holds(entries, at=MADE)] == on
 
 
 def test_pause_step_uses_the_entry_that_began_it():
@@ -278,10 +278,10 @@ def test_later_holds_are_not_part_of_a_final_delivery():
 # ------------------------------------------------------------------ words of the journal
 @pytest.mark.parametrize("what", OF_ENDPOINTS)
 def test_every_journal_action_has_its_own_sentence(what: TimelineEntryKind):
-    said = describe_entry(entry(what, 0))
-    assert said.startswith("The ")
-    assert said.endswith(".")
-    assert what not in said
+    message = describe_entry(entry(what, 0))
+    assert message.startswith("The ")
+    assert message.endswith(".")
+    assert what not in message
 
 
 def test_an_unknown_journal_action_is_shown_as_it_is():
