@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from delivery.services.audit import AuditService
     from delivery.services.dead_letters import DeadLetterService
     from delivery.services.deliveries import DeliveryService
+    from delivery.services.endpoints.queries import EndpointQueries
     from delivery.services.endpoints.service import EndpointService
     from delivery.services.erasure import ErasureService
     from delivery.services.event_types.service import EventTypeService
@@ -365,6 +366,12 @@ class Services:
             clock=self.clock,
             random_bytes=secrets.token_bytes,
         )
+
+    @cached_property
+    def endpoint_queries(self) -> EndpointQueries:
+        from delivery.services.endpoints.queries import EndpointQueries
+
+        return EndpointQueries(self.ledger, clock=self.clock)
 
     @cached_property
     def deliveries(self) -> DeliveryService:

@@ -87,7 +87,9 @@ def list_endpoints(
     json: JsonOption = False,
 ) -> None:
     """List a tenant's endpoints, newest first."""
-    page = run_use_case(lambda uses: uses.endpoints.list_endpoints(tenant_id, to_page_request(limit, before)))
+    page = run_use_case(
+        lambda uses: uses.endpoint_queries.list_endpoints(tenant_id, to_page_request(limit, before))
+    )
     if json:
         print_page_json(page, schemas.endpoints.EndpointOut.from_record, Prefix.ENDPOINT)
         return
@@ -118,8 +120,8 @@ def show(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOptio
     """Show an endpoint and its active secrets, without the secrets themselves."""
 
     async def use(uses: Services) -> tuple[Endpoint, list[SealedSecret]]:
-        endpoint = await uses.endpoints.read(tenant_id, endpoint_id)
-        return endpoint, await uses.endpoints.list_secrets(tenant_id, endpoint_id)
+        endpoint = await uses.endpoint_queries.read(tenant_id, endpoint_id)
+        return endpoint, await uses.endpoint_queries.list_secrets(tenant_id, endpoint_id)
 
     endpoint, secrets = run_use_case(use)
     if json:

@@ -11,13 +11,16 @@ from delivery.domain.ids import EndpointId, Prefix, build_min_id, format_id, new
 from delivery.domain.validation import check_description, check_overlap, check_reason
 from delivery.ledger.queue import endpoint_health, enqueue
 from delivery.ledger.records import endpoint_secrets, endpoints, tenants
+from delivery.ledger.stats import endpoint_stats, live
 from delivery.log import get_logger
 from delivery.pipeline import system_events
 from delivery.pipeline.parsing import NewEvent
-from delivery.services.endpoints import authentication, identity, store
+from delivery.services.endpoints import authentication, filter_test, identity, store
+from delivery.services.endpoints import health as views
 from delivery.services.endpoints import validation as checks
 from delivery.services.endpoints.changes import describe_change
 from delivery.services.endpoints.limits import LIMIT_FIELDS, validate_limits
+from delivery.services.endpoints.queries import EndpointQueries
 from delivery.services.endpoints.sealing import open_headers, seal_headers, seal_secret
 from delivery.services.endpoints.states import StateTransition, apply_transition, check_transition
 from retries.health import Health
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from delivery.domain.accounts import Actor
     from delivery.domain.endpoint import SealedSecret
     from delivery.domain.ids import EventId, TenantId
-    from delivery.domain.pagination import Page, PageRequest
     from delivery.domain.secret_box import SecretBox
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.queue.endpoint_health import EndpointHealthRow
@@ -45,7 +47,7 @@ log = get_logger()
 MAX_LIVE_SECRETS = 5
 
 
-class EndpointService:
+class EndpointService(EndpointQueries):
     """Manages the endpoints of tenants."""
 
     def __init__(
@@ -58,10 +60,9 @@ class EndpointService:
         random_bytes: Callable[[int], bytes],
     ) -> None:
         """`box` encrypts secrets, header values and credentials for the ledger."""
-        self._ledger = ledger
+        super().__init__(ledger, clock=clock)
         self._box = box
         self._config = config
-        self._clock = clock
         self._random_bytes = random_bytes
 
     async def create(
@@ -84,37 +85,10 @@ class EndpointService:
         _log_entry(entry)
         return endpoint, created
 
-    async def read(self, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:
-        """Read an endpoint; raises NotFound."""
-        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-            return await store.read(tx, tenant_id, endpoint_id)
-
-    async def list_endpoints(
-        self,
-        tenant_id: TenantId | None,
-        page_request: PageRequest,
-        *,
-        states: Sequence[EndpointState] = (),
-        unhealthy: bool = False,
-        search_text: str = "",
-    ) -> Page[Endpoint]:
-        """List a tenant's endpoints, newest first; `tenant_id` None: all tenants'.
-
-        `unhealthy` selects those that are not active and healthy; `search_text` those that contain it in
-        their URL or description.
-        """
-        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-            return await endpoints.read_page(
-                tx, tenant_id, page_request, states=states, unhealthy=unhealthy, search_text=search_text
-            )
-
     async def summarize_endpoints(
         self, tenant_id: TenantId | None, listed: Sequence[Endpoint]
     ) -> dict[EndpointId, EndpointSummary]:
         """Summarize the health of these endpoints in two queries for all of them."""
-        from delivery.ledger.stats import live
-        from delivery.services.endpoints import health as views
-
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             healths = await endpoint_health.read_many(tx, [endpoint.id for endpoint in listed])
             due = await live.count_due(
@@ -132,9 +106,6 @@ class EndpointService:
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, limit: int | None = None
     ) -> EndpointHealth:
         """Read an endpoint's health and backlog, counted up to `limit`; raises NotFound."""
-        from delivery.ledger.stats import endpoint_stats
-        from delivery.services.endpoints import health as views
-
         since = build_min_id(self._clock() - views.RECENT_WINDOW)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id)
@@ -193,8 +164,6 @@ class EndpointService:
         `overrides` may have a filter, channels and a condition to test instead. Nothing is written.
         Raises NotFound and Invalid.
         """
-        from delivery.services.endpoints import filter_test
-
         valid_overrides = checks.validate_changes(overrides, self._config)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = replace(await store.read(tx, tenant_id, endpoint_id), **valid_overrides)
@@ -256,9 +225,6 @@ class EndpointService:
         limit: int | None = None,
     ) -> EnablePreview:
         """Preview what enabling would release, counted up to `limit`. Raises what `enable` raises."""
-        from delivery.ledger.stats import endpoint_stats
-        from delivery.services.endpoints import health as views
-
         check_reason(reason)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id)
@@ -282,12 +248,6 @@ class EndpointService:
                 tx, endpoint, "endpoint.deleted", actor=actor, at=now, reason=reason
             )
         _log_entry(entry)
-
-    async def list_secrets(self, tenant_id: TenantId, endpoint_id: EndpointId) -> list[SealedSecret]:
-        """List the secrets that sign now, newest first; raises NotFound."""
-        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-            await store.read(tx, tenant_id, endpoint_id)
-            return await endpoint_secrets.read_active(tx, tenant_id, endpoint_id, now=self._clock())
 
     async def rotate_secret(
         self,
