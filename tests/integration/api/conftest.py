@@ -1,4 +1,4 @@
-"""The application on a real ledger, called in process. One for all; every test has tenants of its own."""
+"""The application on a real database, called in process and shared; every test has its own tenants."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class TenantClient:
     client: httpx.AsyncClient
 
     async def create_endpoint(self, **changed: object) -> dict[str, Any]:
-        """Make an endpoint."""
+        """Create an endpoint."""
         created = await self.client.post("/v1/endpoints", json={"url": "https://shop.example/in", **changed})
         assert created.status_code == 201, created.text
         return dict(created.json())
 
     async def post(self, path: str, body: object) -> httpx.Response:
-        """Send JSON in ASCII, so that even half characters arrive."""
+        """Send ASCII JSON, so that lone surrogates arrive too."""
         return await self.client.post(
             path, content=json.dumps(body), headers={"Content-Type": "application/json"}
         )
@@ -67,7 +67,7 @@ class TenantClient:
 
 @pytest.fixture(autouse=True)
 def log_lines() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What was logged during this test."""
+    """The log entries of this test."""
     with structlog.testing.capture_logs() as lines:
         yield lines
 
@@ -89,7 +89,7 @@ async def _make_partitions(url: str) -> None:
 
 @pytest.fixture
 def sql(api_database_url: str) -> Iterator[psycopg.Connection]:
-    """A plain connection, for what no API offers."""
+    """A plain database connection, for changes that no API offers."""
     with postgres.connect(api_database_url) as connection:
         yield connection
 
@@ -104,7 +104,7 @@ def settings(api_database_url: str) -> Settings:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def services(settings: Settings, api_database_url: str) -> AsyncIterator[Services]:
-    """The use cases, on the ledger."""
+    """The services, on the database."""
     wired = Services(settings, Ledger(api_database_url, pool_size=4))
     yield wired
     await wired.close()
@@ -146,7 +146,7 @@ async def _create_tenant(app: FastAPI, operator: httpx.AsyncClient, name: str) -
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[TenantClient]:
-    """A tenant of this test alone."""
+    """A tenant of this test only."""
     created = await _create_tenant(app, operator, "Acme")
     async with created.client:
         yield created
@@ -154,7 +154,7 @@ async def tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[Ten
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def other_tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[TenantClient]:
-    """Another tenant of this test alone."""
+    """Another tenant of this test only."""
     created = await _create_tenant(app, operator, "Neighbour")
     async with created.client:
         yield created

@@ -1,4 +1,4 @@
-"""Attacks through the API: the corpus of destinations, injection into every text, payloads made to break."""
+"""Attacks through the API: the SSRF corpus, injection into every text field, malicious payloads."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ async def test_a_payload_is_delivered_byte_for_byte(tenant: TenantClient, sql: p
         assert b'"data":' + TAKEN[what].strip() in response.content
         found = sql.execute("select body from events order by id desc limit 1").fetchone()
         assert found is not None
-        # White space around a value is no part of it.
+        # White space around a header value is not part of it.
         assert bytes(found[0]).endswith(b'"data":' + TAKEN[what].strip() + b"}")
 
 

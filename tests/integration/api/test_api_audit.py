@@ -1,4 +1,4 @@
-"""The audit: every door that changes something leaves word of who, when, from where and why."""
+"""The audit log: every mutating route records actor, time, address and reason."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# Doors that change nothing a person has to answer for, each with the reason.
+# Mutating routes without an audit entry, each with the reason.
 NOT_AUDITED = {
     ("post", "/v1/events"): "the event itself is the record",
     ("post", "/v1/events/batch"): "the events themselves are the record",
     ("post", "/v1/endpoints/{endpoint_id}/test"): "an event like any other",
     ("post", "/v1/endpoints/{endpoint_id}/filter/test"): "it only looks",
 }
-# What each of the others writes.
+# The entries of the others.
 AUDITED = {
     ("post", "/v1/tenants"): "tenant.created",
     ("patch", "/v1/tenants/{tenant_id}"): "tenant.changed",

@@ -1,4 +1,4 @@
-"""What bad input gets: a clear refusal that names the field, and nothing stored."""
+"""Bad input is refused with the name of the field, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def check_problem(answer: httpx.Response, status: int, field: str | None = None) -> None:
-    """Every refusal has one form."""
+    """Check the common form of refusals."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()

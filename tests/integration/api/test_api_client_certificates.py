@@ -1,4 +1,4 @@
-"""An endpoint's client certificate: set, shown without its key, changed, taken away."""
+"""An endpoint's client certificate: set, shown without its key, changed, removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cursors hold for the list that they were given out for, and for no other."""
+"""A cursor is valid only for the list that issued it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deliveries and attempts: what is shown of them, and asking for one again."""
+"""Deliveries and attempts: reading, listing and replaying them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def finish(sql: psycopg.Connection, delivery: str, status: str = "failed") -> None:
-    """Bring a delivery to its end, as the record does."""
+    """Finish a delivery, as the recorder does."""
     id_ = parse_id(Prefix.DELIVERY, delivery)
     sql.execute("delete from schedule where delivery_id = %s", [id_])
     sql.execute(
@@ -34,7 +34,7 @@ def finish(sql: psycopg.Connection, delivery: str, status: str = "failed") -> No
 
 
 def claim(sql: psycopg.Connection, delivery: str) -> None:
-    """Give a delivery to some worker."""
+    """Claim a delivery for a worker."""
     id_ = parse_id(Prefix.DELIVERY, delivery)
     sql.execute("update schedule set claim_id = %s where delivery_id = %s", [new_id(), id_])
 

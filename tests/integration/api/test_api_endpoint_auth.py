@@ -1,4 +1,4 @@
-"""An endpoint's authentication: set, shown without its secret, changed, taken away."""
+"""An endpoint's authentication: set, shown without its secret, changed, removed."""
 
 from __future__ import annotations
 

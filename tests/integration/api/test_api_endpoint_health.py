@@ -1,4 +1,4 @@
-"""An endpoint's health as it is shown: what holds it, what waits for it, how its last attempts went."""
+"""An endpoint's health: its hold, its backlog, and its latest attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An endpoint's own limits: set, changed, reset, refused, and heard of by those who keep to them."""
+"""An endpoint's own limits: set, changed, reset, refused, and announced to the relay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints paused, resumed, disabled and enabled by people: what that holds, lets go and tells."""
+"""Endpoints paused, resumed, disabled and enabled by users: holds, releases and records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MOVES = ("pause", "resume", "disable", "enable")
-# What brings an endpoint into each state.
+# The request that leads to each state.
 WAYS = {"active": [], "paused": ["pause"], "disabled": ["disable"]}
 
 
@@ -36,7 +36,7 @@ def uuid_of(endpoint: dict[str, Any]) -> EndpointId:
 
 
 def journal(sql: psycopg.Connection, endpoint: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """What the journal has of an endpoint, oldest first: what, actor, reason, details."""
+    """The journal entries of an endpoint, oldest first: action, actor, reason, details."""
     return sql.execute(
         "select what, actor, reason, details from journal where endpoint_id = %s and delivery_id is null"
         " order by id",
@@ -56,7 +56,7 @@ async def read(tenant: TenantClient, endpoint: dict[str, Any]) -> dict[str, Any]
 
 
 async def endpoint_in(tenant: TenantClient, state: str, **changed: object) -> dict[str, Any]:
-    """Make an endpoint in this state."""
+    """Create an endpoint in this state."""
     created = await tenant.create_endpoint(**changed)
     for way in WAYS[state]:
         await move(tenant, created, way)
@@ -242,7 +242,7 @@ async def test_state_changes_wait_for_health_updates_without_deadlock(
         await endpoint_health.lock(judging, [uuid_of(created)])
         resuming = asyncio.create_task(move(tenant, created, "resume"))
         await build.wait_until(lambda: build.has_lock_waiter(services.ledger))
-        # Who has the health may go on to the endpoint itself: it is not locked yet.
+        # The holder of the health lock can continue to the endpoint, which is not locked yet.
         disabled = await rows.disable(
             judging, uuid_of(created), url=created["url"], reason="gone", actor="waybill", at=clock()
         )
@@ -323,7 +323,7 @@ async def test_a_dry_run_on_an_active_endpoint_releases_nothing(tenant: TenantCl
 
 # ------------------------------------------------------------------ operational events
 async def told_to(tenant: TenantClient, endpoint: dict[str, Any]) -> list[str]:
-    """The types of what is owed to an endpoint, oldest first."""
+    """The event types of an endpoint's deliveries, oldest first."""
     return [owed["event_type"] for owed in reversed(await tenant.list_deliveries(endpoint=endpoint["id"]))]
 
 

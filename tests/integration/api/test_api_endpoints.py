@@ -1,4 +1,4 @@
-"""Endpoints: made, changed, paused, deleted, and what of them is readable."""
+"""Endpoints: created, changed, paused, deleted, and which fields are readable."""
 
 from __future__ import annotations
 

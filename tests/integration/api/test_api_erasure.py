@@ -1,4 +1,4 @@
-"""Erasure: content goes for good, and who had it done, when and why stays."""
+"""Erasure: content is deleted permanently; actor, time and reason stay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "4111 1111 1111 1111"  # noqa: S105  what is to be erased
 
 
 async def send_secret(tenant: TenantClient, *, endpoints: int = 0) -> str:
-    """An event that holds the secret, owed to so many endpoints."""
+    """An event that contains the secret, with this many deliveries."""
     for _ in range(endpoints):
         await tenant.create_endpoint()
     sent = await tenant.client.post("/v1/events", json={"type": "card.used", "data": {"card": SECRET}})

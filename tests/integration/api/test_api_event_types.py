@@ -1,4 +1,4 @@
-"""The catalogue of event types over the API: declared by the operator, read and held to by everybody."""
+"""The catalogue of event types over the API: declared by the operator, readable and enforced for all."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EXAMPLE = {"order": 1042, "lines": [{"price": "19.90"}]}
 
 @pytest.fixture
 def name() -> str:
-    """A type that no other test has."""
+    """A type name unique to this test."""
     return f"order.created_{new_id().hex}"
 
 
@@ -234,7 +234,7 @@ async def test_an_invalid_name_is_not_found(operator: httpx.AsyncClient) -> None
 # ---- held to
 @pytest.fixture
 async def held(operator: httpx.AsyncClient, name: str) -> AsyncIterator[str]:
-    """A type whose events are held against its schema."""
+    """A type whose events are validated against its schema."""
     await declare(operator, name, schema=ORDER, examples=[EXAMPLE], validation="reject")
     yield name
     await operator.delete(path(name))

@@ -1,4 +1,4 @@
-"""Events: accepted once, answered the same, shown as they went out."""
+"""Events: accepted once, with the same response when repeated, and shown as delivered."""
 
 from __future__ import annotations
 

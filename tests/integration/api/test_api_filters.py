@@ -1,4 +1,4 @@
-"""Channels and conditions, from setting them to what is owed, and trying them out before."""
+"""Channels and conditions: setting them, matching by them, and testing them beforehand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def send(tenant: TenantClient, data: Any = 1, **more: Any) -> dict[str, An
 
 
 async def read_event_fates(tenant: TenantClient, event: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the trace of an event tells, by endpoint."""
+    """The verdicts of an event's timeline, by endpoint."""
     read = await tenant.client.get(f"/v1/events/{event['id']}/trace")
     return {fate["endpoint_id"]: fate for fate in read.json()["endpoints"]}
 
@@ -57,7 +57,7 @@ async def refused(tenant: TenantClient, path: str, body: object, *, status: int 
 
 @asynccontextmanager
 async def beside(settings_: Settings, tenant: TenantClient) -> AsyncIterator[httpx.AsyncClient]:
-    """The tenant's client at another web process, with what it keeps in memory."""
+    """The tenant's client at another web process, with its own caches."""
     assert settings_.database_url is not None
     wired = Services(settings_, Ledger(settings_.database_url.text, pool_size=2))
     try:

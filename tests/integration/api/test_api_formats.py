@@ -1,4 +1,4 @@
-"""An endpoint's format and payload: chosen, shown, changed, told in the audit; nonsense is refused."""
+"""An endpoint's format and payload: set, shown, changed, audited, and refused if invalid."""
 
 from __future__ import annotations
 

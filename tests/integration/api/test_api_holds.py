@@ -1,4 +1,4 @@
-"""What holds a delivery is told wherever deliveries are."""
+"""The hold of a delivery is shown wherever deliveries are."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BEGAN = {Hold.PAUSED, Hold.DISABLED, Hold.BREAKER_OPEN}
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A delivery that is due, to an endpoint of its own."""
+    """A due delivery with its own endpoint."""
 
     tenant: TenantClient
     id: str
@@ -49,11 +49,11 @@ class Owed:
     sql: psycopg.Connection
 
     def hold(self, by: Hold) -> None:
-        """Have its endpoint take nothing."""
+        """Make its endpoint hold deliveries."""
         self.sql.execute(HOLDS[by].encode(), [parse_id(Prefix.ENDPOINT, self.endpoint["id"])])
 
     async def held(self) -> Any:
-        """What holds it, where it is read and where it is listed, which is the same."""
+        """Its hold, which must be the same when read and when listed."""
         read = (await self.tenant.client.get(f"/v1/deliveries/{self.id}")).json()
         traced = (await self.tenant.client.get(f"/v1/deliveries/{self.id}/trace")).json()["delivery"]
         (listed,) = await self.tenant.list_deliveries()

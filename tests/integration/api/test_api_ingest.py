@@ -1,4 +1,4 @@
-"""Messages become events or are set aside; the operator sees, tries again and throws away."""
+"""AMQP messages become events or dead letters, which the operator lists, retries and discards."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ PATH = "/v1/ingest/messages"
 
 
 def message(key: str | None, data: object = 1, **changed: Any) -> InboundMessage:
-    """A message as a producer publishes it, with a message-id of its own."""
+    """A message as a producer publishes it, with its own message-id."""
     body = json.dumps({"type": "order.created", "data": data}).encode()
     return replace(InboundMessage(body, secrets.token_hex(8), key, publisher="shop"), **changed)
 
 
 async def set_aside(operator: httpx.AsyncClient) -> list[dict[str, Any]]:
-    """What is set aside, newest first."""
+    """The dead letters, newest first."""
     answer = await operator.get(PATH, params={"limit": 100})
     assert answer.status_code == 200, answer.text
     return list(answer.json()["items"])
@@ -51,7 +51,7 @@ async def events(tenant: TenantClient) -> list[dict[str, Any]]:
 
 
 async def refuse(services: Services, operator: httpx.AsyncClient, one: InboundMessage) -> dict[str, Any]:
-    """Have a message refused; as it is shown then."""
+    """Make a message fail; returns its dead letter."""
     assert not await services.amqp_intake.handle_message(one)
     return (await set_aside(operator))[0]
 
@@ -247,7 +247,7 @@ async def test_a_corrected_message_is_accepted_once(
     (event,) = await events(tenant)
     assert {a.json()["event_id"] for a in answers if a.status_code == 200} == {event["id"]}
     assert (await operator.get(f"{PATH}/{result['id']}")).status_code == 404
-    # Published again it is the same event still.
+    # Published again, it is still the same event.
     assert await services.amqp_intake.handle_message(replace(item, api_key=tenant.key))
     assert len(await events(tenant)) == 1
     audited = (await tenant.client.get("/v1/audit", params={"what": "message.*"})).json()["items"]

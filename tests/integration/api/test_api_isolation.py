@@ -1,4 +1,4 @@
-"""A tenant can neither read nor touch another tenant's things, nor learn that they exist."""
+"""A tenant can neither read nor change another tenant's objects, nor learn that they exist."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OPEN = {"/healthz", "/readyz"}
 async def things(
     operator: httpx.AsyncClient, tenant: TenantClient, sql: psycopg.Connection
 ) -> dict[str, str]:
-    """One of everything that belongs to `tenant`."""
+    """One object of every kind, owned by `tenant`."""
     endpoint = await tenant.create_endpoint(headers={"X-Token": "theirs"})
     event = await tenant.send_event()
     (delivery,) = await tenant.list_deliveries()
@@ -67,13 +67,13 @@ async def things(
 
 @pytest.fixture
 def nobodys(things: dict[str, str]) -> dict[str, str]:
-    """Ids of the same kinds, made at the same time, that nothing has."""
+    """Unused ids of the same kinds and time."""
     return {name: format_id(Prefix(id_.partition("_")[0]), new_id()) for name, id_ in things.items()}
 
 
 @asynccontextmanager
 async def counted_app(url: str, settings: Settings) -> AsyncIterator[tuple[FastAPI, CountedDatabase]]:
-    """The application, and what it asks of the database."""
+    """The application, and its database statements."""
     with count_database_traffic(url) as counted:
         wired = Services(settings, Ledger(counted.url, pool_size=2))
         try:
@@ -170,7 +170,7 @@ async def test_cross_tenant_requests_change_nothing(
 
 
 def rows_of(sql: psycopg.Connection, things: dict[str, str], *, besides: str) -> list[str]:
-    """Every row of every table that holds one of these ids and is not that other tenant's, as text."""
+    """All rows with one of these ids that do not belong to the other tenant, as text."""
     ids = [str(parse_id(Prefix(id_.partition("_")[0]), id_)) for id_ in things.values()]
     other = str(parse_id(Prefix.TENANT, besides))
     found: list[str] = []
@@ -185,7 +185,7 @@ def rows_of(sql: psycopg.Connection, things: dict[str, str], *, besides: str) ->
 async def test_every_id_parameter_is_covered(app: FastAPI):
     document = app.openapi()
     named = {name for path in document["paths"] for name in path.split("/") if name.startswith("{")}
-    # A type's name is no id: the catalogue is the same for everybody.
+    # The name of a type is not an id: the catalogue is the same for all tenants.
     assert named - {"{event_type}"} == {f"{{{name}}}" for name in ID_PARAMETERS.values()}
     assert find_fields_with_ids(document) == COVERED_FIELDS
 

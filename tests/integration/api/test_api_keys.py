@@ -1,4 +1,4 @@
-"""Tenants, keys, and who may do what."""
+"""Tenants, API keys and their permissions."""
 
 from __future__ import annotations
 

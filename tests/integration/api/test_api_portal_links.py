@@ -1,4 +1,4 @@
-"""Links that let a partner in, as a producer's back end makes them."""
+"""Portal links, as a producer's back end creates them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each key may ask so often, hears where it stands, and guesses wait."""
+"""Rate limits of keys, their headers, and the wait after wrong keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EVENT = {"type": "a", "data": 1}
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def limited(settings: Settings, services: Services) -> FastAPI:
-    """The application where each key may ask once a second, on the same ledger."""
+    """The application with a limit of one request per second for each key."""
     own = replace(settings, key_requests_per_second=1)
     return create_app(Services(own, services.ledger))
 

@@ -1,4 +1,4 @@
-"""The service itself: health, the document, and what happens when the ledger does not answer."""
+"""Health, the OpenAPI document, and behaviour without a database."""
 
 from __future__ import annotations
 

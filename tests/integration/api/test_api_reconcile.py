@@ -1,4 +1,4 @@
-"""Reconciling: a partner pages through what its endpoint was owed, by number."""
+"""Reconciliation: paging through an endpoint's deliveries by sequence number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def ledger(api_database_url: str) -> AsyncIterator[Ledger]:
-    """The API's own database, as relay and worker use it."""
+    """The API's database, as relay and worker use it."""
     opened = Ledger(api_database_url, pool_size=2)
     yield opened
     await opened.close()
@@ -35,7 +35,7 @@ async def endpoint_of(tenant: TenantClient) -> str:
 
 
 async def sent(ledger: Ledger, endpoint: str) -> None:
-    """Have all that is due for an endpoint delivered."""
+    """Deliver everything that is due for an endpoint."""
     id_ = EndpointId(parse_id(Prefix.ENDPOINT, endpoint))
     await build.execute(ledger, "update endpoint_health set limit_now = 100 where endpoint_id = :id", id=id_)
     claim_id, works = await build.claim_and_start(ledger, id_)
@@ -122,7 +122,7 @@ async def test_reconciliation_reports_the_earliest_kept_sequence(
         sql.execute("delete from endpoint_sequence where delivery_id = %s", [id_])
     output = await page(tenant.client, endpoint)
     assert ([item["sequence"] for item in output["items"]], output["earliest"]) == ([3, 4], 3)
-    # A delivery may go a moment before its number does: pages still lead to the end.
+    # A delivery may be deleted shortly before its number; pages must still reach the end.
     sql.execute("delete from deliveries where id = %s", [parse_id(Prefix.DELIVERY, items[2]["delivery_id"])])
     output = await page(tenant.client, endpoint, limit=1)
     assert (output["items"], output["next"]) == ([], 3)

@@ -1,4 +1,4 @@
-"""Replays over HTTP: what may be asked, what is told first, who sees them."""
+"""Replays over HTTP: validation, previews and access."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SINCE = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 
 
 async def failed(tenant: TenantClient, sql: psycopg.Connection, count: int) -> tuple[str, list[str]]:
-    """An endpoint with deliveries that failed: its id and theirs."""
+    """An endpoint with failed deliveries; returns its id and theirs."""
     endpoint = (await tenant.create_endpoint())["id"]
     for _ in range(count):
         await tenant.send_event()
@@ -246,7 +246,7 @@ async def test_other_tenants_endpoints_cannot_be_replayed(
 async def test_replay_filter_matches_only_the_tenants_deliveries(
     tenant: TenantClient, other_tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
-    """Selections that a tenant's key may write, also with the ids of another tenant's things in them."""
+    """Selections that a tenant's key may send, including ids of another tenant's objects."""
     for row in (tenant, other_tenant):
         await failed(row, sql, 2)
         await row.send_event("user.left", **{"Idempotency-Key": "the-same"})
@@ -277,7 +277,7 @@ async def test_replay_filter_matches_only_the_tenants_deliveries(
 
 
 def draw_all(strategy: st.SearchStrategy[dict[str, Any]], into: list[dict[str, Any]]) -> None:
-    """All examples that hypothesis thinks of, for a test that has to wait for answers."""
+    """Collect hypothesis examples for an asynchronous test."""
 
     @settings(max_examples=60)
     @given(strategy)

@@ -1,4 +1,4 @@
-"""Whatever answers a tenant runs under the role that PostgreSQL holds to that tenant, on every route."""
+"""Every tenant route runs under the database role with row-level security."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# Accepting serves many tenants in one commit.
+# Intake commits events of several tenants in one transaction.
 SHARED = {
     ("POST", "/v1/events"),
     ("POST", "/v1/events/batch"),
@@ -44,13 +44,13 @@ BODIES: dict[str, dict[str, object]] = {
     "/v1/portal-links": {},
 }
 OPERATORS = ("/v1/tenants", "/v1/ingest", "/metrics")
-# The same for everybody, and so bound to nobody; written by the operator.
+# The catalogue is the same for all tenants, and written by the operator.
 NOBODYS = ("/v1/event-types", "/v1/event-catalogue")
 QUERIES = {f"/v1/exports/{name}": {"type": "order.created"} for name in ("deliveries", "attempts")}
 
 
 class Watched(Ledger):
-    """A ledger that notes to whom each of its transactions is bound."""
+    """A ledger that records the tenant of each transaction."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, pool_size=2)
@@ -65,7 +65,7 @@ class Watched(Ledger):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def watched(api_database_url: str) -> AsyncIterator[Watched]:
-    """A ledger that knows its role already, as after the first request."""
+    """A ledger that has already looked up its role, as after the first request."""
     watched = Watched(api_database_url)
     await watched.check_row_level_security()
     yield watched

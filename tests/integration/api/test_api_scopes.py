@@ -1,4 +1,4 @@
-"""A key does what its scopes say and nothing else, on every route, as the document has it."""
+"""Every route enforces exactly the scopes that the OpenAPI document states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDS = {f"{prefix.name.lower()}_id": f"{prefix}_{UNKNOWN}" for prefix in Prefix} 
     "event_type": "no.such_type"
 }
 OPEN = {"/healthz", "/readyz"}
-# Each alone shows what it is enough for, all but each what it is needed for.
+# One scope alone shows where it suffices; all but one shows where it is needed.
 SETS = [*combinations(TENANT_SCOPES, 1), *combinations(TENANT_SCOPES, len(TENANT_SCOPES) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""Rotation: a new secret at once, the older ones until their overlap is over."""
+"""Rotation: the new secret signs at once, the older ones until their overlap ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tenants are changed: their names, and for how long their content is kept."""
+"""Changes of tenants' names and retention periods."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_a_retention_change_is_audited_with_the_previous_value(
 ) -> None:
     path, why = f"/v1/tenants/{tenant.id}", {"reason": "their contract"}
     await operator.patch(path, json={"retention": {"payload": 7}}, params=why)
-    await operator.patch(path, json={"retention": {"payload": 7}})  # nothing changes, nothing is told
+    await operator.patch(path, json={"retention": {"payload": 7}})  # no change, no audit entry
     await operator.patch(path, json={"name": "Acme Ltd", "retention": {"payload": 3}})
     body = (await tenant.client.get("/v1/audit")).json()["items"]
     retention = [item for item in body if item["what"] == "tenant.retention_changed"]

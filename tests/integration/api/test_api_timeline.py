@@ -1,4 +1,4 @@
-"""Traces: why a delivery is where it is, and why an event went where it went."""
+"""Timelines of deliveries and events over the API."""
 
 from __future__ import annotations
 

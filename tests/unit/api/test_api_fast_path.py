@@ -25,7 +25,7 @@ def scope() -> Scope:
 
 
 def coming(*messages: Message) -> Receive:
-    """What comes, one after another; then the client leaves."""
+    """Yield these messages one after another, then a disconnect."""
     waiting = list(messages)
 
     async def receive() -> Message:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def call(app: ASGIApp, chunks: list[bytes], **headers: str) -> list[Message]:
-    """Send a request in chunks and gather what comes back."""
+    """Send a request in chunks and collect the response."""
     scope: Scope = {
         "type": "http",
         "method": "POST",
@@ -38,7 +38,7 @@ async def call(app: ASGIApp, chunks: list[bytes], **headers: str) -> list[Messag
 
 
 async def reading(scope: Scope, receive: Receive, send: Send) -> None:
-    """Read the body and say how long it was."""
+    """Read the body and return its length."""
     body = await Request(scope, receive).body()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": str(len(body)).encode()})
@@ -72,18 +72,18 @@ async def test_an_invalid_content_length_does_not_lift_the_limit(length: str):
 
 
 async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Fail before answering."""
+    """Fail before responding."""
     raise RuntimeError("hush")
 
 
 async def broken_late(scope: Scope, receive: Receive, send: Send) -> None:
-    """Fail in the middle of an answer."""
+    """Fail in the middle of a response."""
     await reading(scope, receive, send)
     raise RuntimeError("hush")
 
 
 async def left(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Notice that the caller has gone."""
+    """Notice that the client has disconnected."""
     raise ClientDisconnect
 
 

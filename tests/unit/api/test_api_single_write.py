@@ -1,4 +1,4 @@
-"""An answer's head and body leave in one piece, and nothing is ever kept back."""
+"""A response's head and body are written together, and nothing stays buffered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HEAD, BODY = b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n", b"{}"
 
 
 class Wire(asyncio.Transport):
-    """What was written, piece by piece."""
+    """Records each write."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 1)})

@@ -12,7 +12,7 @@ import pytest
 import waybill_client
 import waybill_client.outbox
 
-# As an interpreter is without the package: its finder knows no such name.
+# Simulate an interpreter without the package.
 WITHOUT_THE_CLIENT = "import sys; sys.modules['waybill_client'] = None; "
 
 

@@ -1,4 +1,4 @@
-"""What a service takes in with the client."""
+"""The imports of the client, and the checks that it makes locally."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from waybill_client import AsyncClient, Client, GaveUp, Retries
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-# What the engine stands on, and the engine itself.
+# The engine and its dependencies.
 ENGINE = (
     "aiohttp",
     "fastapi",
@@ -32,7 +32,7 @@ SQL = ("sqlalchemy", "psycopg")
 
 
 def top_level_modules(module: str) -> set[str]:
-    """What an import of the module loads, by the names of packages."""
+    """The names of the packages that importing the module loads."""
     program = f"import sys, {module}; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     return {name.partition(".")[0] for name in ran.stdout.split()}
@@ -83,7 +83,7 @@ def test_the_clients_options_apply_to_each_request():
     assert [str(request.url) for request in seen] == ["http://w.example/v1/events"] * 2
     assert seen[0].headers["authorization"] == "Bearer wbk_x"
     assert seen[0].headers["waybill-tenant"] == "ten_1"
-    # Two calls are two events: each has a key that nobody else has.
+    # Two calls are two events: each has its own unique key.
     assert seen[0].headers["idempotency-key"] != seen[1].headers["idempotency-key"]
 
 
@@ -104,7 +104,7 @@ async def test_an_undecodable_response_is_an_error_with_its_key():
 
 
 class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that says that it is packed, and is not."""
+    """A body declared as compressed that is not."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b"not packed"

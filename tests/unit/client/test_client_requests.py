@@ -1,4 +1,4 @@
-"""What is sent when, and what comes of it: the generators that both clients drive."""
+"""The exchanges that both clients drive: requests, retries and results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ HEADERS = {"content-type": "application/json"}
 
 
 class World:
-    """A clock that moves by what is waited, and the steps that were taken."""
+    """A clock that advances by each wait, and the recorded steps."""
 
     def __init__(self, came: Sequence[Response | NoResponse]) -> None:
         self.seconds = 0.0

@@ -1,4 +1,4 @@
-"""What a receiver calls: `Verifier` and `verify`, against what the engine signs."""
+"""`Verifier` and `verify` against webhooks signed by the engine."""
 
 from __future__ import annotations
 

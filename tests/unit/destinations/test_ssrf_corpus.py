@@ -12,7 +12,7 @@ PORT = 8123
 
 
 def find_refusal_reason(url: str, guard: Guard) -> str:
-    """Return why a URL may not be set; None if it may."""
+    """Return why a URL is refused; None if it is accepted."""
     try:
         return find_literal_refusal(check_url(url, allow_http=True), guard) or ""
     except BadDestination as error:

@@ -1,4 +1,4 @@
-"""The catalogue as documents, before judges that are not ours: OpenAPI's validator, AsyncAPI's own schema."""
+"""The catalogue's documents are valid for OpenAPI's validator and AsyncAPI's schema."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ WRITERS = [
 
 
 def plain(document: dict[str, Any]) -> dict[str, Any]:
-    """As it is read from JSON."""
+    """Convert to plain JSON values."""
     return dict(json.loads(json.dumps(document)))
 
 
@@ -139,7 +139,7 @@ def test_both_documents_have_our_headers_and_deprecations() -> None:
 def test_examples_are_complete_bodies_that_match_their_schemas() -> None:
     document = plain(build_openapi(TYPES, version=7))
     content = document["webhooks"]["order.created"]["post"]["requestBody"]["content"]["application/json"]
-    # What a reader of the document does: the schema with the components that it refers to.
+    # Like a reader of the document: the schema together with the components that it references.
     whole = {**copy.deepcopy(content["schema"]), "components": document["components"]}
     validator = jsonschema_rs.Draft202012Validator(whole, offline=True)
     bodies = [each["value"] for each in content["examples"].values()]

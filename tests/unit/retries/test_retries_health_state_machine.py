@@ -1,4 +1,4 @@
-"""An endpoint and its health: whatever its attempts come to, the bounds hold, and it recovers."""
+"""The health of an endpoint stays within its bounds and recovers after any sequence of attempts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         self.closed_at = START
         self.openings = 0
         self.asked_until = START
-        # Good answers since the ramp began, without others; None: no ramp from one is running.
+        # Successes in a row since the ramp began; None: no ramp is running.
         self.climbed: int | None = None
         self.failures: list[datetime] = []
         self.warned = 0
@@ -103,7 +103,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 30))
     def deliveries_are_claimed(self, most: int) -> None:
-        """Do as the relay: look, claim no more than allowed, and record what was claimed."""
+        """Act as the relay: claim no more than allowed, and record the claims."""
         allowed = self.allowance()
         self.check(allowed)
         take = min(most, allowed.count)
@@ -185,7 +185,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         return replace(self.health, breaker=start_probe(self.health.breaker))
 
     def ends(self, flight: Flight, signal: Signal, jitter: float, wait: timedelta | None = None) -> None:
-        """Do as the recorder: update the health, and apply the changes."""
+        """Act as the recorder: update the health, and apply the changes."""
         self.in_flight.remove(flight)
         probe, before = flight is self.probe, self.health
         sign = HealthSample(signal, flight.started_at, self.now, wait, is_probe=probe)
@@ -222,7 +222,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
             return
         if self.climbed is not None:
             self.climbed += 1
-            # One, two, four, eight: each step takes as many good answers as its limit.
+            # One, two, four, eight: each step takes as many successes as its limit.
             assert limit.now == min(self.most, 1 << (self.climbed + 1).bit_length() - 1)
         if limit.now == self.most:
             self.openings = 0
@@ -310,7 +310,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         assert allowed.count or self.in_flight or allowed.check_again_at is not None
 
     def teardown(self) -> None:
-        """Whatever happened before, good answers bring it back to full speed."""
+        """Successes always restore full speed."""
         if not hasattr(self, "health"):
             return
         for _ in range(self.most**2 + 100):

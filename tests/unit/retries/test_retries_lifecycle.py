@@ -1,4 +1,4 @@
-"""A delivery under the policy: whatever its attempts come to, it ends in time."""
+"""Under the policy, any delivery ends in time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
@@ -172,7 +172,7 @@ class LifeOfADelivery(RuleBasedStateMachine):
         assert self.final is not None or self.due_at <= self.now + timedelta(days=7)
 
     def teardown(self) -> None:
-        """Whatever happened before, failures bring it to its end."""
+        """Failures always end it in time."""
         if not hasattr(self, "schedule"):
             return
         for _ in range(len(self.schedule) - self.burned):

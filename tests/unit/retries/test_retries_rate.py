@@ -18,7 +18,7 @@ SHARES = st.floats(0, 1)
 
 
 class Poller:
-    """Polls a rate limit, and takes what it permits."""
+    """Polls a rate limit, and takes all that it allows."""
 
     def __init__(self, rate: RateLimit, next_at: datetime | None = None) -> None:
         self.rate = rate
@@ -41,7 +41,7 @@ class Poller:
         return count_permitted(self.rate, self.next_at, now=now)[0]
 
     def count_max_within(self, per: timedelta) -> int:
-        """Count the most that were taken in any interval of this length, its end included."""
+        """The maximum taken in any interval of this length, including its end."""
         return max(
             (sum(count for at, count in self.taken if since <= at <= since + per) for since, _ in self.taken),
             default=0,

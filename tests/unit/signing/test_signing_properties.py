@@ -1,4 +1,4 @@
-"""Whatever bytes arrive: what was signed is verified, and all else is one kind of error."""
+"""Signed webhooks verify, and any other bytes raise only VerificationError."""
 
 import base64
 from datetime import UTC, datetime

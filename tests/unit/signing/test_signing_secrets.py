@@ -1,4 +1,4 @@
-"""Keys are read and written as the specification says, and show themselves only when asked by name."""
+"""Keys are parsed and formatted as in the specification, and are never shown by accident."""
 
 import base64
 import traceback
@@ -182,12 +182,12 @@ def test_the_same_bytes_as_another_kind_of_key_have_another_id():
 
 # ------------------------------------------------------------------ silence
 def render_secret(secret: Secret) -> str:
-    """Everything a secret looks like when nobody asked for the key itself."""
+    """All representations of a secret that must not contain the key."""
     return f"{secret!r} {secret!s} {secret} {[secret]} {(secret,)}"
 
 
 def key_material(secret: Secret) -> list[str]:
-    """The key as base64, hex and Python bytes; for a pair the half that is secret."""
+    """The key as base64, hex and Python bytes; for a pair, its secret half."""
     raw = secret.key if isinstance(secret, HmacSecret) else secret.seed
     return [base64.b64encode(raw).decode()[:40], raw.hex(), repr(raw)[2:-1]]
 
@@ -228,7 +228,7 @@ def test_an_error_about_a_secret_does_not_contain_it(text: str):
     with pytest.raises(MalformedSecret) as caught:
         parse_secret(text)
     error = caught.value
-    # Not the frames' source lines, which are this test's: the messages, along the whole chain of causes.
+    # Only the messages of all causes, not the frames' source lines, which are this test's own.
     result = "".join(traceback.format_exception_only(error)) + repr(error.args) + repr(error.__cause__)
     assert error.__suppress_context__ or error.__context__ is None
     assert HMAC_TEXT[:8] not in result

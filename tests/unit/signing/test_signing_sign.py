@@ -1,4 +1,4 @@
-"""What is signed, and how it is written: held against the published vectors."""
+"""Signatures and headers match the published vectors."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""`signing` as a receiver takes it: the folder by itself, without the rest of the engine."""
+"""Receivers can copy the `signing` folder without the rest of the engine."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Arrivals of an event at a tenant's endpoints, for tests to vary."""
+"""Sample event arrivals for tests."""
 
 from __future__ import annotations
 

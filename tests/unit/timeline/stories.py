@@ -1,4 +1,4 @@
-"""Stories and their parts, for tests to vary."""
+"""Sample delivery histories for tests."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ STORY = DeliveryHistory(
 
 
 def after(seconds: float) -> datetime:
-    """So many seconds after the delivery was made."""
+    """This many seconds after the delivery was created."""
     return MADE + timedelta(seconds=seconds)
 
 
 def entry(
     what: str, at: float, *, reason: str | None = None, actor: str = "cli:ada", **details: object
 ) -> JournalEntry:
-    """Something that the journal has of the endpoint, so many seconds after the delivery was made."""
+    """A journal entry of the endpoint, this many seconds after the delivery was created."""
     return JournalEntry(
         tenant_id=TENANT.id,
         action=what,
@@ -70,12 +70,12 @@ def entry(
 
 
 def replay_requested(at: float, *, was: str = "failed") -> JournalEntry:
-    """Somebody asked for the delivery again."""
+    """A journal entry of a retry request."""
     return replace(entry("delivery.retried", at, was=was), delivery_id=DELIVERY.id)
 
 
 def attempt(number: int, *, claimed: float, next_due: float | None, took: float = 0.5) -> Attempt:
-    """An attempt that was refused, and when the next one is due; None: it took the delivery."""
+    """A refused attempt with the due time of the next one; `next_due` None: a successful attempt."""
     created = replace(
         ATTEMPT,
         id=AttemptId(new_id()),

@@ -1,4 +1,4 @@
-"""To which endpoints an event went and why, and why not to the others."""
+"""The timeline of an event: which endpoints it was delivered to, and why not to others."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_the_first_later_change_has_the_previous_filter():
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=6, unique=True), st.integers(0, 1_000))
 def test_the_filter_of_any_past_time_is_reconstructed(moments: list[int], asked: int):
     moments.sort()
-    # The filter is named after the moment from which on it was so.
+    # Each filter is named after the time at which it became active.
     lives = [0, *moments]
     changes = [change(at, str(was)) for was, at in zip(lives, moments, strict=False)]
     found = filter_then((str(moments[-1]),), changes, at=AT + timedelta(seconds=asked))

@@ -1,4 +1,4 @@
-"""In one sentence: why a delivery is where it is, and what happens next."""
+"""The status of a delivery in one sentence, and what happens next."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPEN = replace(HEALTH.breaker, state=BreakerState.OPEN, probe_at=SOON)
 
 
 def standing(story: DeliveryHistory) -> str:
-    """As it is told, with times alone: it is all one day."""
+    """The sentence without dates, since all times are on one day."""
     return of.explain_status(story).replace("2026-11-22 ", "").replace(" UTC", "")
 
 
@@ -48,7 +48,7 @@ def held(situation: EndpointStatus) -> str:
 
 
 def waiting(*, attempts: int, step: int) -> str:
-    """Waits, after so many attempts, with so much of its schedule burned."""
+    """The sentence of a delivery that waits after these attempts and schedule steps."""
     delivery = replace(STORY.delivery, attempts=attempts, due_at=SOON)
     return standing(replace(STORY, delivery=delivery, progress=DeliveryProgress(step, None, None, None)))
 

@@ -1,4 +1,4 @@
-"""What happened to a delivery, in order of time."""
+"""The steps of a delivery's timeline."""
 
 from __future__ import annotations
 
