@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from aiohttp import web
 
-from delivery.cli.commands.demo.result import UNFINISHED, LedgerDelivery, ReceiverTally
+from delivery.cli.commands.demo.result import LedgerDelivery, ReceiverTally
 from delivery.domain.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Story:
     """How far the demo has come."""
 
     events: int
-    step: str = "Starting the engine, with a PostgreSQL of its own"
+    step: str = "Starting the engine, with an embedded PostgreSQL"
     accepted: list[str] = field(default_factory=list)
     receivers: tuple[Receiver, ...] = field(
         default_factory=lambda: (
@@ -98,8 +98,10 @@ class Story:
                 found = await engine.wait_until_ready()
                 self.step = "Creating a tenant, a key and three endpoints"
                 async with _create_client(found["url"], found["operator_key"]) as operator:
-                    key = await _create_tenant(operator)
-                async with _create_client(found["url"], key) as client:
+                    tenant = await _request(operator, "POST", "/v1/tenants", {"name": "Demo"})
+                    keys = f"/v1/tenants/{tenant['id']}/keys"
+                    key = await _request(operator, "POST", keys, {"name": "demo"})
+                async with _create_client(found["url"], key["key"]) as client:
                     for receiver in self.receivers:
                         await _create_endpoint(client, receiver, urls[receiver.name])
                     return await self._deliver(client)
@@ -137,9 +139,8 @@ class Story:
             {"type": TYPES[n % len(TYPES)], "data": {"order": 1_000 + n, "customer": "Ada Lovelace"}}
             for n in range(self.events)
         ]
-        size = -(-len(events) // ROUNDS)
-        for start in range(0, len(events), size):
-            part = events[start : start + size]
+        for start in range(ROUNDS):
+            part = events[start::ROUNDS]
             singles, batch = part[: len(part) // 2], part[len(part) // 2 :]
             answers = await asyncio.gather(
                 _request(client, "POST", "/v1/events/batch", {"events": batch}),
@@ -152,24 +153,20 @@ class Story:
         while True:
             for receiver in self.receivers:
                 health = await _request(client, "GET", f"/v1/endpoints/{receiver.endpoint_id}/health")
-                receiver.breaker = health["breaker"]["state"]
-                if receiver.down:
-                    deliveries = await _list_deliveries(client, receiver)
-                    receiver.held = sum(delivery.status in UNFINISHED for delivery in deliveries)
-                    receiver.attempts = sum(delivery.attempts for delivery in deliveries)
+                receiver.held, receiver.breaker = health["waiting"], health["breaker"]["state"]
+                receiver.attempts = health["last_hour"]["attempts"]
             await asyncio.sleep(0.5)
 
     def _is_settled(self) -> bool:
         return all(
-            receiver.attempts >= MIN_ATTEMPTS_OF_DOWN if receiver.down
-            else len(receiver.verified) >= self.events
-            for receiver in self.receivers
-        )  # fmt: skip
+            r.attempts >= MIN_ATTEMPTS_OF_DOWN if r.down else len(r.verified) >= self.events
+            for r in self.receivers
+        )
 
     def format_progress(self) -> str:
         """The progress in one line."""
-        parts = [f"{len(self.accepted)}/{self.events} accepted"]
-        return " | ".join(parts + [receiver.format_progress() for receiver in self.receivers])
+        accepted = f"{len(self.accepted)}/{self.events} accepted"
+        return " | ".join([accepted, *(receiver.format_progress() for receiver in self.receivers)])
 
 
 def create_verifier(secret: str) -> Any:
@@ -223,13 +220,6 @@ async def _request(
     if not response.is_success:
         raise Unavailable(f"The demo's engine answered {response.status_code} to {path}: {response.text}")
     return response.json()
-
-
-async def _create_tenant(operator: httpx.AsyncClient) -> str:
-    tenant = await _request(operator, "POST", "/v1/tenants", {"name": "Demo"})
-    created = await _request(operator, "POST", f"/v1/tenants/{tenant['id']}/keys", {"name": "demo"})
-    key: str = created["key"]
-    return key
 
 
 async def _create_endpoint(client: httpx.AsyncClient, receiver: Receiver, url: str) -> None:
