@@ -247,8 +247,11 @@ async def _list_deliveries(client: httpx.AsyncClient, receiver: Receiver) -> lis
 async def _tally(client: httpx.AsyncClient, receiver: Receiver) -> ReceiverTally:
     deliveries = await _list_deliveries(client, receiver)
     if receiver.down:
-        paths = [f"/v1/deliveries/{delivery.id}" for delivery in deliveries]
-        deliveries = [_parse_delivery(await _request(client, "GET", path)) for path in paths]
+        # Only what was attempted has a result to explain: most of it is held from the start.
+        deliveries = [
+            _parse_delivery(await _request(client, "GET", f"/v1/deliveries/{d.id}")) if d.attempts else d
+            for d in deliveries
+        ]
     return ReceiverTally(
         receiver.name, receiver.down, receiver.refused, receiver.forged, dict(receiver.verified), deliveries
     )
