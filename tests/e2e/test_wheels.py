@@ -95,7 +95,8 @@ def installed(engine: Distribution, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def install(programs: Path, *words: str) -> None:
-    run(programs / "python", "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:", *words)
+    command = (programs / "python", "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:")
+    run(*command, *words, timeout=600)  # fifty packages, on a machine that may be busy or download them
 
 
 def sources(package: str, endings: Sequence[str], *, folder: Path = ROOT) -> set[str]:
