@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES: Final = 16 << 20
 # The number of messages whose arrivals are counted.
 MAX_REMEMBERED_MESSAGES: Final = 10_000
-_SOCKET_TIMEOUT_SECONDS: Final = 30  # seconds
+_SOCKET_TIMEOUT_SECONDS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,8 @@ class ListenReceiver:
 
     def _count_arrivals(self, message_id: str) -> int:
         """Count how often this message was received, this time included."""
-        times = self._seen.get(message_id, 0) + 1
-        self._seen[message_id] = times
-        self._seen.move_to_end(message_id)
+        # Removed and added again, so that the oldest message comes first.
+        times = self._seen[message_id] = self._seen.pop(message_id, 0) + 1
         if len(self._seen) > MAX_REMEMBERED_MESSAGES:
             self._seen.popitem(last=False)
         return times
@@ -126,18 +125,16 @@ def make_server(
             self._answer(captured.status, captured.verification_error)
 
         def _answer(self, status: int, why: str | None) -> None:
-            body = (why or "").encode()
+            body, retry_after = (why or "").encode(), receiver.reply_options.retry_after
+            has_body = status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
             with suppress(OSError):  # the client has disconnected
                 self.send_response(status)
-                if (
-                    not HTTPStatus(200) <= status < HTTPStatus(300)
-                    and receiver.reply_options.retry_after is not None
-                ):
-                    self.send_header("Retry-After", str(receiver.reply_options.retry_after))
-                if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+                if retry_after is not None and status >= HTTPStatus.MULTIPLE_CHOICES:
+                    self.send_header("Retry-After", str(retry_after))
+                if has_body:
                     self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+                if has_body:
                     self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
