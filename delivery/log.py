@@ -41,9 +41,12 @@ class _DeferredSetup(logging.Handler):
         super().__init__(level)
         self._set_up = set_up
 
-    def run(self) -> None:
+    def cancel(self) -> None:
         _deferred_setups.remove(self)
         logging.getLogger().removeHandler(self)
+
+    def run(self) -> None:
+        self.cancel()
         self._set_up()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -61,6 +64,8 @@ def get_logger() -> Any:
 
 def set_up_on_first_line(set_up: Callable[[], None], level: str) -> None:
     """Call `set_up` before the first line of at least this level is written, if one is."""
+    for earlier in tuple(_deferred_setups):
+        earlier.cancel()
     setup = _DeferredSetup(set_up, logging.getLevelNamesMapping()[level.upper()])
     _deferred_setups.append(setup)
     logging.getLogger().addHandler(setup)

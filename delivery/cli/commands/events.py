@@ -39,7 +39,6 @@ from delivery.cli.output.table import (
     print_note,
     print_text,
 )
-from delivery.cli.output.timeline import print_event_trace
 from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.delivery_filter import FILTER_FIELDS
@@ -51,7 +50,6 @@ from delivery.domain.pagination import PageRequest
 from delivery.ledger.records.events import EventFilter, EventSummary
 from delivery.pipeline.intake_request import IntakeResult
 from delivery.pipeline.parsing import parse_event
-from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="event", help="Events that producers sent.", no_args_is_help=True)
 
@@ -150,6 +148,8 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
     if json:
         print_page_json(page, schemas.events.EventOut.from_record, Prefix.EVENT)
         return
+    from delivery.services.presentation import format_relative_time
+
     now = clock()
     print_page(
         page,
@@ -201,6 +201,8 @@ def why(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = Fal
     if json:
         print_json(schemas.timeline.EventTraceOut.from_record(trace))
         return
+    from delivery.cli.output.timeline import print_event_trace
+
     print_event_trace(trace)
 
 

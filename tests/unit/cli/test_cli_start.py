@@ -18,12 +18,17 @@ HEAVY = (
     "alembic",
     "aiohttp",
     "argon2",
+    "cryptography",
     "dramatiq",
+    "fastapi",
+    "httpx",
     "jinja2",
     "jsonschema_rs",
+    "prometheus_client",
     "pydantic",
     "rich.console",
     "structlog",
+    "uvloop",
 )
 PROGRAM = """
 import sys
