@@ -67,9 +67,9 @@ def record_clients(seen: list[str]) -> Callable[[Conversation], Awaitable[None]]
     return talk
 
 
-async def send(transport: Transport, receiver: Receiver, who: ClientIdentity | None) -> Exchange:
+async def send(transport: Transport, receiver: Receiver, client_name: ClientIdentity | None) -> Exchange:
     request = httpx.Request("POST", receiver.url(host="a.example"), content=b"{}")
-    return await transport.send(request, PATIENT, now=NOW, identity=who)
+    return await transport.send(request, PATIENT, now=NOW, identity=client_name)
 
 
 async def test_each_identity_has_its_own_connections() -> None:
@@ -112,15 +112,15 @@ def refuse_clients() -> Iterator[Receiver]:
 
 
 @pytest.mark.parametrize(
-    ("who", "why"),
+    ("client_name", "why"),
     [(None, "certificate required"), (identity("eve", of=CertificateAuthority()), "unknown ca")],
 )
 async def test_missing_or_unknown_client_certificate_reports_the_tls_error(
-    who: ClientIdentity | None, why: str
+    client_name: ClientIdentity | None, why: str
 ) -> None:
     async with make_transport(SERVERS) as transport:
         with refuse_clients() as receiver:
-            exchange = await send(transport, receiver, who)
+            exchange = await send(transport, receiver, client_name)
     assert isinstance(exchange.outcome, Unreachable)
     assert exchange.outcome.kind is Fault.TLS
     assert why in exchange.outcome.detail.lower().replace("_", " ")

@@ -76,7 +76,7 @@ class Scene:
         traces = TimelineService(self.ledger, max_attempts=10, default_max_in_flight=build.HIGH_IN_FLIGHT)
         return await traces.load_delivery_timeline(self.tenant, delivery_id)
 
-    async def whats(self, delivery_id: DeliveryId) -> list[TimelineEntryKind]:
+    async def list_kinds(self, delivery_id: DeliveryId) -> list[TimelineEntryKind]:
         """What happened to a delivery, without how it began."""
         return [step.kind for step in (await self.trace(delivery_id)).steps[2:]]
 
@@ -137,7 +137,7 @@ async def test_a_delivery_whose_endpoint_trips_its_breaker_is_held_by_it(scene: 
     delivery = await scene.accept()
     await scene.fail()
     await scene.fail()
-    assert await scene.whats(delivery) == [*OF_ONE, *OF_ONE, TimelineEntryKind.BREAKER_OPENED]
+    assert await scene.list_kinds(delivery) == [*OF_ONE, *OF_ONE, TimelineEntryKind.BREAKER_OPENED]
     result = await scene.trace(delivery)
     assert result.summary.startswith("Held: the endpoint's circuit breaker has been open since ")
     assert "; the next probe is sent at " in result.summary
@@ -152,7 +152,7 @@ async def test_a_probe_and_what_it_brought_about_are_told(scene: Scene):
     await scene.fail()
     await scene.probe_now()
     await scene.succeed()
-    result = await scene.whats(delivery)
+    result = await scene.list_kinds(delivery)
     assert result[8:] == [
         TimelineEntryKind.BREAKER_OPENED,
         *OF_ONE,
@@ -187,14 +187,14 @@ async def test_breaker_closed_before_the_delivery_is_omitted(scene: Scene):
     await scene.fail()
     await scene.probe_now()
     await scene.succeed()
-    assert await scene.whats(await scene.accept()) == []
+    assert await scene.list_kinds(await scene.accept()) == []
 
 
 async def test_an_endpoint_that_asked_to_be_left_alone_is_told_before_and_after(scene: Scene):
     first = await scene.accept()
     await scene.fail(wait=timedelta(hours=1))
     second = await scene.accept()
-    assert await scene.whats(first) == [*OF_ONE, TimelineEntryKind.WAITING]
+    assert await scene.list_kinds(first) == [*OF_ONE, TimelineEntryKind.WAITING]
     result = await scene.trace(second)
     assert [step.kind for step in result.steps] == [
         TimelineEntryKind.WAITING,
@@ -207,7 +207,11 @@ async def test_an_endpoint_that_asked_to_be_left_alone_is_told_before_and_after(
 async def test_an_endpoint_that_is_gone_is_disabled_by_the_attempt_that_found_it_so(scene: Scene):
     delivery = await scene.accept()
     await scene.gone()
-    assert await scene.whats(delivery) == [*OF_ONE, TimelineEntryKind.DISABLED, TimelineEntryKind.FINISHED]
+    assert await scene.list_kinds(delivery) == [
+        *OF_ONE,
+        TimelineEntryKind.DISABLED,
+        TimelineEntryKind.FINISHED,
+    ]
     result = await scene.trace(delivery)
     assert result.steps[-2].details["actor"] == "waybill"
     assert result.summary.startswith("Failed on attempt 1 at ")
@@ -258,7 +262,7 @@ async def test_a_delivery_in_the_queue_and_with_a_worker_is_told_so(scene: Scene
     assert "it is in the queue" in (await scene.trace(delivery)).summary
     await build.start_claim(scene.ledger, *taken.claim_ids)
     assert "the worker worker 1 has it, for attempt 1 of 10." in (await scene.trace(delivery)).summary
-    assert await scene.whats(delivery) == [TimelineEntryKind.CLAIMED]
+    assert await scene.list_kinds(delivery) == [TimelineEntryKind.CLAIMED]
 
 
 async def test_a_state_that_was_set_before_there_was_a_journal_is_told(scene: Scene):

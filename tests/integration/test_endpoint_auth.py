@@ -131,7 +131,7 @@ async def test_a_fresh_refused_token_is_not_renewed(ledger: Ledger, tenant: Tena
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("message", "why"),
     [
         (make_response("401 Unauthorized"), "The token server answered 401 Unauthorized"),
         (make_response("500 Oh"), "The token server answered 500 Internal Server Error"),
@@ -152,9 +152,9 @@ async def test_a_fresh_refused_token_is_not_renewed(ledger: Ledger, tenant: Tena
     ],
 )
 async def test_a_failing_token_server_is_named(
-    ledger: Ledger, tenant: TenantId, said: bytes, why: str
+    ledger: Ledger, tenant: TenantId, message: bytes, why: str
 ) -> None:
-    server = TokenServer(canned_response=said)
+    server = TokenServer(canned_response=message)
     async with (
         run_receiver(server) as tokens,
         run_receiver(answer_always(make_response())) as receiver,

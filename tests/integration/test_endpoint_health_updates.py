@@ -56,11 +56,13 @@ async def open_breaker(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, *
     await build.accept_events(ledger, tenant, owed)
 
 
-async def probe(ledger: Ledger, endpoint: EndpointId, told: AttemptSignal) -> None:
+async def probe(ledger: Ledger, endpoint: EndpointId, expected: AttemptSignal) -> None:
     """Let the cool-down pass, then send and end the probe."""
     await health_attempts.shift_into_past(ledger, COOLED_DOWN)
     claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
-    await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, told))
+    await health_attempts.record_attempts(
+        ledger, health_attempts.make_attempt_result(work, claim_id, expected)
+    )
 
 
 async def record_and_update(tx: Transaction, group: Sequence[FinishedAttempt]) -> None:
@@ -422,12 +424,10 @@ async def test_gone_disables_a_paused_endpoint(
     assert (await state_of(ledger, endpoint))[:2] == ("disabled", "gone")
 
 
-async def fail_at(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId, moments: Sequence[datetime]
-) -> None:
+async def fail_at(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, times: Sequence[datetime]) -> None:
     """Record a failure at each of these times; the breaker stays closed."""
     patient = HealthConfig(BreakerConfig(consecutive=4, minimum=1_000), disable_after=10 * DAY)
-    for at in moments:
+    for at in times:
         await health_attempts.record_each(
             ledger, tenant, endpoint, [AttemptSignal(at=at, terms=patient, final_reason="spent")]
         )
@@ -628,11 +628,11 @@ class Crowd:
         return [(claim_id, await build.start_claim(self._ledger, claim_id)) for claim_id in taken.claim_ids]
 
     async def record(
-        self, pairs: Sequence[tuple[ClaimId, ClaimedDelivery]], told: Sequence[AttemptSignal]
+        self, pairs: Sequence[tuple[ClaimId, ClaimedDelivery]], expected: Sequence[AttemptSignal]
     ) -> None:
         group = [
             health_attempts.make_attempt_result(work, c, each)
-            for (c, work), each in zip(pairs, cycle(told), strict=False)
+            for (c, work), each in zip(pairs, cycle(expected), strict=False)
         ]
         await health_attempts.record_attempts(self._ledger, *group)
 

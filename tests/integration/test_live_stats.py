@@ -223,15 +223,15 @@ async def test_other_tenants_held_deliveries_are_not_counted(
     assert (now.held, now.unhealthy) == ({}, [])
 
 
-@pytest.mark.parametrize(("count", "told", "bounded"), [(-1, -1, False), (0, 0, True), (1, 0, True)])
+@pytest.mark.parametrize(("count", "expected", "bounded"), [(-1, -1, False), (0, 0, True), (1, 0, True)])
 async def test_held_deliveries_of_one_endpoint_are_counted_up_to_a_bound(
-    site: Site, ledger: Ledger, count: int, told: int, *, bounded: bool
+    site: Site, ledger: Ledger, count: int, expected: int, *, bounded: bool
 ) -> None:
     endpoint = await site.owed(MAX_DUE_PER_ENDPOINT + count)
     await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     now = await site.now()
-    assert now.held == {Hold.PAUSED: MAX_DUE_PER_ENDPOINT + told}
-    assert now.held_by_endpoint == {endpoint: MAX_DUE_PER_ENDPOINT + told}
+    assert now.held == {Hold.PAUSED: MAX_DUE_PER_ENDPOINT + expected}
+    assert now.held_by_endpoint == {endpoint: MAX_DUE_PER_ENDPOINT + expected}
     assert now.held_bounded == bounded
 
 

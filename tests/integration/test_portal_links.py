@@ -40,7 +40,7 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def people(ledger: Ledger, clock: ManualClock) -> AccountService:
+def accounts(ledger: Ledger, clock: ManualClock) -> AccountService:
     return make_account_service(ledger, clock)
 
 
@@ -50,7 +50,7 @@ def keys(ledger: Ledger, clock: ManualClock) -> ApiKeyService:
 
 
 async def made(
-    people: AccountService,
+    accounts: AccountService,
     tenant: TenantId,
     key: ApiKey | None = None,
     *,
@@ -61,89 +61,89 @@ async def made(
     """A link as the key's owner, or the operator, makes it."""
     actor = OPERATOR if key is None else Actor(format_id(Prefix.KEY, key.id), HOME_ADDRESS)
     key_id = None if key is None else key.id
-    return await people.create_link(
+    return await accounts.create_link(
         tenant, key_id=key_id, role=role, label=label, lifetime=lasts, actor=actor
     )
 
 
-async def refused(people: AccountService, link: CreatedPortalLink) -> None:
+async def refused(accounts: AccountService, link: CreatedPortalLink) -> None:
     with pytest.raises(NotAuthenticated):
-        await people.open_link(link.token, address=AWAY)
+        await accounts.open_link(link.token, address=AWAY)
 
 
 async def test_a_link_opens_only_its_own_tenant(
-    people: AccountService, keys: ApiKeyService, tenant: TenantId
+    accounts: AccountService, keys: ApiKeyService, tenant: TenantId
 ) -> None:
     key = (await keys.create(tenant, NewApiKey("shop"), actor=ADA)).key
-    link = await made(people, tenant, key, role=Role.SUPPORT, label="Joe of Acme")
-    token, visitor = await people.open_link(link.token, address=AWAY)
+    link = await made(accounts, tenant, key, role=Role.SUPPORT, label="Joe of Acme")
+    token, visitor = await accounts.open_link(link.token, address=AWAY)
     named = f"portal:{format_id(Prefix.KEY, key.id)} (Joe of Acme)"
     assert visitor.actor == Actor(named, AWAY)
     assert (visitor.tenant_id, visitor.role, visitor.user_id) == (tenant, Role.SUPPORT, None)
     assert visitor.has_ability(Ability.SECRETS)
-    assert await people.load_principal(token, address=AWAY) == visitor
+    assert await accounts.load_principal(token, address=AWAY) == visitor
 
 
-async def test_a_link_names_its_creator_without_a_key(people: AccountService, tenant: TenantId) -> None:
-    _, visitor = await people.open_link((await made(people, tenant)).token, address=AWAY)
+async def test_a_link_names_its_creator_without_a_key(accounts: AccountService, tenant: TenantId) -> None:
+    _, visitor = await accounts.open_link((await made(accounts, tenant)).token, address=AWAY)
     assert visitor.actor.name == "portal:operator"
 
 
 async def test_a_link_and_its_sessions_end_at_its_expiry(
-    people: AccountService, clock: ManualClock, tenant: TenantId
+    accounts: AccountService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    link = await made(people, tenant, lasts=timedelta(minutes=30))
-    token, _ = await people.open_link(link.token, address=AWAY)
+    link = await made(accounts, tenant, lasts=timedelta(minutes=30))
+    token, _ = await accounts.open_link(link.token, address=AWAY)
     clock.advance(minutes=29)
-    later, visitor = await people.open_link(link.token, address=AWAY)
+    later, visitor = await accounts.open_link(link.token, address=AWAY)
     assert visitor.expires_at == link.link.expires_at
     clock.advance(minutes=1)
-    await refused(people, link)
+    await refused(accounts, link)
     for opened in (token, later):
         with pytest.raises(NotAuthenticated):
-            await people.load_principal(opened)
+            await accounts.load_principal(opened)
 
 
 async def test_revoking_the_key_ends_a_link_and_its_sessions(
-    people: AccountService, keys: ApiKeyService, tenant: TenantId
+    accounts: AccountService, keys: ApiKeyService, tenant: TenantId
 ) -> None:
     key = (await keys.create(tenant, NewApiKey("shop"), actor=ADA)).key
-    link, of_operator = await made(people, tenant, key), await made(people, tenant)
-    token, _ = await people.open_link(link.token, address=AWAY)
+    link, of_operator = await made(accounts, tenant, key), await made(accounts, tenant)
+    token, _ = await accounts.open_link(link.token, address=AWAY)
     await keys.revoke(tenant, key.id, actor=ADA)
     with pytest.raises(NotAuthenticated):
-        await people.load_principal(token)
-    await refused(people, link)
-    await people.open_link(of_operator.token, address=AWAY)
+        await accounts.load_principal(token)
+    await refused(accounts, link)
+    await accounts.open_link(of_operator.token, address=AWAY)
 
 
 async def test_a_link_and_its_sessions_end_when_its_key_expires(
-    people: AccountService, keys: ApiKeyService, clock: ManualClock, tenant: TenantId
+    accounts: AccountService, keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
     new = NewApiKey("shop", lifetime=timedelta(minutes=10))
-    link = await made(people, tenant, (await keys.create(tenant, new, actor=ADA)).key)
-    token, _ = await people.open_link(link.token, address=AWAY)
+    link = await made(accounts, tenant, (await keys.create(tenant, new, actor=ADA)).key)
+    token, _ = await accounts.open_link(link.token, address=AWAY)
     clock.advance(minutes=10)
     with pytest.raises(NotAuthenticated):
-        await people.load_principal(token)
-    await refused(people, link)
+        await accounts.load_principal(token)
+    await refused(accounts, link)
 
 
 async def test_link_and_session_tokens_are_not_interchangeable(
-    people: AccountService, tenant: TenantId
+    accounts: AccountService, tenant: TenantId
 ) -> None:
-    link = await made(people, tenant)
-    token, _ = await people.open_link(link.token, address=AWAY)
+    link = await made(accounts, tenant)
+    token, _ = await accounts.open_link(link.token, address=AWAY)
     with pytest.raises(NotAuthenticated):
-        await people.load_principal(link.token)
+        await accounts.load_principal(link.token)
     with pytest.raises(NotAuthenticated):
-        await people.open_link(token, address=AWAY)
+        await accounts.open_link(token, address=AWAY)
 
 
-async def test_a_portal_visitor_cannot_change_a_password(people: AccountService, tenant: TenantId) -> None:
-    token, _ = await people.open_link((await made(people, tenant)).token, address=AWAY)
+async def test_a_portal_visitor_cannot_change_a_password(accounts: AccountService, tenant: TenantId) -> None:
+    token, _ = await accounts.open_link((await made(accounts, tenant)).token, address=AWAY)
     with pytest.raises(NotAuthenticated):
-        await people.change_own_password(token, PASSWORD, "another horse battery", address=AWAY)
+        await accounts.change_own_password(token, PASSWORD, "another horse battery", address=AWAY)
 
 
 @pytest.mark.parametrize(
@@ -159,23 +159,23 @@ async def test_a_portal_visitor_cannot_change_a_password(people: AccountService,
     ],
 )
 async def test_an_invalid_link_is_refused_with_its_field(
-    people: AccountService, tenant: TenantId, field: str, terms: dict[str, Any]
+    accounts: AccountService, tenant: TenantId, field: str, terms: dict[str, Any]
 ) -> None:
     with pytest.raises(Invalid) as refusal:
-        await made(people, tenant, **terms)
+        await made(accounts, tenant, **terms)
     assert refusal.value.field == field
 
 
-async def test_a_link_needs_an_existing_tenant(people: AccountService) -> None:
+async def test_a_link_needs_an_existing_tenant(accounts: AccountService) -> None:
     with pytest.raises(NotFound):
-        await made(people, TenantId(new_id()))
+        await made(accounts, TenantId(new_id()))
 
 
 async def test_link_and_session_tokens_are_not_stored(
-    ledger: Ledger, people: AccountService, tenant: TenantId
+    ledger: Ledger, accounts: AccountService, tenant: TenantId
 ) -> None:
-    link = await made(people, tenant)
-    token, _ = await people.open_link(link.token, address=AWAY)
+    link = await made(accounts, tenant)
+    token, _ = await accounts.open_link(link.token, address=AWAY)
     for table in ("portal_links", "sessions", "journal"):
         for found in await build.fetch_rows(ledger, f"select t::text as whole from {table} t"):  # noqa: S608  our own names
             for secret in (token, link.token, link.token.removeprefix("wbl_")):
@@ -184,10 +184,10 @@ async def test_link_and_session_tokens_are_not_stored(
 
 
 async def test_a_tenants_journal_has_its_links_but_not_staff(
-    ledger: Ledger, people: AccountService, tenant: TenantId
+    ledger: Ledger, accounts: AccountService, tenant: TenantId
 ) -> None:
-    await create_user(people)
-    await people.open_link((await made(people, tenant, label="Joe")).token, address=AWAY)
+    await create_user(accounts)
+    await accounts.open_link((await made(accounts, tenant, label="Joe")).token, address=AWAY)
     result = await build.fetch_rows(
         ledger,
         "select what, actor, address from journal where tenant_id = :tenant order by id",

@@ -64,10 +64,10 @@ class Site:
         self.figures = StatsService(self.ledger, clock=self.clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
         self.rolling = StatsRollup(self.ledger, retention=KEPT, clock=self.clock)
 
-    async def record(self, some: Sequence[AttemptSpec]) -> None:
+    async def record(self, selected: Sequence[AttemptSpec]) -> None:
         """Have these attempts in the ledger from now on."""
-        await write_attempts(self.ledger, some)
-        self.made += some
+        await write_attempts(self.ledger, selected)
+        self.made += selected
 
     async def count_all(self) -> int:
         """Count until there is nothing to do; returns how many steps it took."""
@@ -115,17 +115,17 @@ def ago(duration: timedelta, tenant: TenantId, outcome: str = "delivered") -> At
 
 
 def scattered(
-    dice: Random, tenants: Sequence[TenantId], since: datetime, until: datetime, count: int
+    rng: Random, tenants: Sequence[TenantId], since: datetime, until: datetime, count: int
 ) -> list[AttemptSpec]:
     """So many attempts of a range of time; some at the very edges of minutes and hours."""
     created = []
     for _ in range(count):
-        at = since + (until - since) * dice.random()
-        edge = dice.choice((None, A_MINUTE, AN_HOUR))
+        at = since + (until - since) * rng.random()
+        edge = rng.choice((None, A_MINUTE, AN_HOUR))
         if edge is not None:
-            at = max(since, floor_to_interval(at, edge) - dice.choice((timedelta(0), MS)))
-        took = dice.choice((None, MS * dice.randint(0, 40_000)))
-        created.append(AttemptSpec(at, dice.choice(tenants), dice.choice(OUTCOMES), took))
+            at = max(since, floor_to_interval(at, edge) - rng.choice((timedelta(0), MS)))
+        took = rng.choice((None, MS * rng.randint(0, 40_000)))
+        created.append(AttemptSpec(at, rng.choice(tenants), rng.choice(OUTCOMES), took))
     return created
 
 

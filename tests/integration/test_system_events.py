@@ -94,14 +94,16 @@ class Scene:
             event_id = await build.accept_event(self.ledger, self.tenant, "nobody.cares")
             await build.execute(self.ledger, OWED, id=event_id, tenant=self.tenant, endpoint=self.endpoint)
 
-    async def attempt_each(self, *told: AttemptSignal) -> None:
+    async def attempt_each(self, *expected: AttemptSignal) -> None:
         """Record an attempt for each, in one transaction."""
-        await self.owe(len(told))
-        (claim_id,) = (await build.claim_deliveries(self.ledger, [self.endpoint], take=len(told))).claim_ids
+        await self.owe(len(expected))
+        (claim_id,) = (
+            await build.claim_deliveries(self.ledger, [self.endpoint], take=len(expected))
+        ).claim_ids
         works = await build.start_claim(self.ledger, claim_id)
         group = [
             health_attempts.make_attempt_result(work, claim_id, replace(each, operational=self.operational))
-            for work, each in zip(works, told, strict=True)
+            for work, each in zip(works, expected, strict=True)
         ]
         await health_attempts.record_attempts(self.ledger, *group)
 

@@ -156,7 +156,7 @@ async def test_a_forbidden_port_is_not_requested_by_name(
 
 
 @pytest.mark.parametrize(
-    ("scheme", "said", "why"),
+    ("scheme", "message", "why"),
     [
         ("http", b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "it answered 407"),
         ("http", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "it answered 502"),
@@ -174,10 +174,10 @@ async def test_a_forbidden_port_is_not_requested_by_name(
     ],
 )
 async def test_errors_of_the_proxy_are_proxy_failures(
-    authority: CertificateAuthority, scheme: str, said: bytes, why: str
+    authority: CertificateAuthority, scheme: str, message: bytes, why: str
 ) -> None:
     async with (
-        run_proxy(make_proxy(scheme, instead=said)) as proxy,
+        run_proxy(make_proxy(scheme, instead=message)) as proxy,
         make_transport(proxy.url(), authority) as transport,
     ):
         exchange = await send(transport, "http://a.example/")

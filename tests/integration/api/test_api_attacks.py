@@ -240,31 +240,33 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-async def test_an_unreadable_payload_is_refused(tenant: TenantClient, what: str):
-    item = b'{"type":"a.b","data":' + REFUSED[what] + b"}"
+@pytest.mark.parametrize("action", REFUSED)
+async def test_an_unreadable_payload_is_refused(tenant: TenantClient, action: str):
+    item = b'{"type":"a.b","data":' + REFUSED[action] + b"}"
     check_problem(await tenant.client.post("/v1/events", content=item, headers=JSON), 422)
     many = b'{"events":[{"type":"a.b","data":1},' + item + b"]}"
     check_problem(await tenant.client.post("/v1/events/batch", content=many, headers=JSON), 422)
     assert (await tenant.client.get("/v1/events")).json()["items"] == []
 
 
-@pytest.mark.parametrize("what", TAKEN)
-async def test_a_payload_is_delivered_byte_for_byte(tenant: TenantClient, sql: psycopg.Connection, what: str):
+@pytest.mark.parametrize("action", TAKEN)
+async def test_a_payload_is_delivered_byte_for_byte(
+    tenant: TenantClient, sql: psycopg.Connection, action: str
+):
     for path, body in (
-        ("/v1/events", b'{"type":"a.b","data":' + TAKEN[what] + b"}"),
-        ("/v1/events/batch", b'{"events":[{"data":' + TAKEN[what] + b',"type":"a.b"}]}'),
+        ("/v1/events", b'{"type":"a.b","data":' + TAKEN[action] + b"}"),
+        ("/v1/events/batch", b'{"events":[{"data":' + TAKEN[action] + b',"type":"a.b"}]}'),
     ):
         sent = await tenant.client.post(path, content=body, headers=JSON)
         assert sent.status_code == 202, sent.text
         result: dict[str, Any] = sent.json()
         response = await tenant.client.get(f"/v1/events/{(result.get('events') or [result])[0]['id']}")
         assert response.status_code == 200
-        assert b'"data":' + TAKEN[what].strip() in response.content
+        assert b'"data":' + TAKEN[action].strip() in response.content
         found = sql.execute("select body from events order by id desc limit 1").fetchone()
         assert found is not None
         # White space around a header value is not part of it.
-        assert bytes(found[0]).endswith(b'"data":' + TAKEN[what].strip() + b"}")
+        assert bytes(found[0]).endswith(b'"data":' + TAKEN[action].strip() + b"}")
 
 
 ENCODED = {
@@ -282,10 +284,10 @@ ENCODED = {
 }
 
 
-@pytest.mark.parametrize("what", ENCODED)
-async def test_a_body_that_is_not_json_is_refused(tenant: TenantClient, what: str):
+@pytest.mark.parametrize("action", ENCODED)
+async def test_a_body_that_is_not_json_is_refused(tenant: TenantClient, action: str):
     for path in ("/v1/events", "/v1/events/batch", "/v1/endpoints", "/v1/replays"):
-        check_problem(await tenant.client.post(path, content=ENCODED[what], headers=JSON), 422)
+        check_problem(await tenant.client.post(path, content=ENCODED[action], headers=JSON), 422)
     assert (await tenant.client.get("/v1/events")).json()["items"] == []
 
 

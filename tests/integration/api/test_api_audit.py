@@ -242,7 +242,7 @@ async def served(app: FastAPI, settings: Settings, *, trusted_proxies: str) -> A
 
 
 @pytest.mark.parametrize(
-    ("trusted", "told"),
+    ("trusted", "expected"),
     [
         pytest.param("", "127.0.0.1", id="nobody is trusted"),
         pytest.param("10.0.0.0/8", "127.0.0.1", id="a stranger is not believed"),
@@ -250,7 +250,7 @@ async def served(app: FastAPI, settings: Settings, *, trusted_proxies: str) -> A
     ],
 )
 async def test_a_trusted_proxy_gives_the_callers_address(
-    app: FastAPI, settings: Settings, tenant: TenantClient, trusted: str, told: str
+    app: FastAPI, settings: Settings, tenant: TenantClient, trusted: str, expected: str
 ) -> None:
     async with served(app, settings, trusted_proxies=trusted) as url, httpx.AsyncClient() as client:
         created = await client.post(
@@ -264,7 +264,7 @@ async def test_a_trusted_proxy_gives_the_callers_address(
         )
         assert created.status_code == 201
     newest, *_ = await audit(tenant.client)
-    assert newest["address"] == told
+    assert newest["address"] == expected
 
 
 async def test_invalid_trusted_proxies_are_refused_by_name() -> None:

@@ -69,7 +69,7 @@ async def test_setting_the_same_certificate_changes_nothing(tenant: TenantClient
 
 
 @pytest.mark.parametrize(
-    "given",
+    "provided",
     [
         {},
         "ada",
@@ -83,10 +83,10 @@ async def test_setting_the_same_certificate_changes_nothing(tenant: TenantClient
     ],
 )
 async def test_an_invalid_certificate_is_refused_without_repeating_it(
-    tenant: TenantClient, given: Any
+    tenant: TenantClient, provided: Any
 ) -> None:
     url = "https://shop.example/in"
-    refused = await tenant.client.post("/v1/endpoints", json={"url": url, "client_certificate": given})
+    refused = await tenant.client.post("/v1/endpoints", json={"url": url, "client_certificate": provided})
     assert refused.status_code == 422
     assert all(error["field"].startswith("client_certificate") for error in refused.json()["errors"])
     assert KEY_LINE not in refused.text

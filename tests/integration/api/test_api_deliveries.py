@@ -242,18 +242,18 @@ async def test_delivery_without_stored_content_is_not_replayed(
     assert "no longer stored" in refused.json()["detail"]
 
 
-@pytest.mark.parametrize("asked", ["retry", "resume"])
+@pytest.mark.parametrize("requested", ["retry", "resume"])
 async def test_retry_or_resume_notifies_the_relay(
-    tenant: TenantClient, owed: str, sql: psycopg.Connection, api_database_url: str, asked: str
+    tenant: TenantClient, owed: str, sql: psycopg.Connection, api_database_url: str, requested: str
 ):
     finish(sql, owed)
     endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
-    if asked == "resume":
+    if requested == "resume":
         await tenant.client.post(f"/v1/endpoints/{endpoint}/pause")
     with postgres.connect(api_database_url) as listener:
         listener.execute("listen waybill_due")
         paths = {"retry": f"/v1/deliveries/{owed}/replay", "resume": f"/v1/endpoints/{endpoint}/resume"}
-        assert (await tenant.client.post(paths[asked])).status_code == 200
+        assert (await tenant.client.post(paths[requested])).status_code == 200
         assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
 
 
@@ -273,12 +273,12 @@ async def test_an_attempt_shows_its_request_and_response(
     assert hashlib.sha256(sent).hexdigest() == body["request"]["body_sha256"]
 
 
-@pytest.mark.parametrize(("body", "shown"), [(b"\xff\x00", "/wA="), (b"", ""), (b"\0", "\0")])
+@pytest.mark.parametrize(("body", "expected"), [(b"\xff\x00", "/wA="), (b"", ""), (b"\0", "\0")])
 async def test_a_binary_body_is_shown_in_base64(
-    tenant: TenantClient, owed: str, sql: psycopg.Connection, body: bytes, shown: str
+    tenant: TenantClient, owed: str, sql: psycopg.Connection, body: bytes, expected: str
 ):
     response = (await tenant.client.get(f"/v1/attempts/{attempt(sql, owed, body=body)}")).json()["response"]
-    assert response["body"] == shown
+    assert response["body"] == expected
     assert response["body_encoding"] == ("base64" if body.startswith(b"\xff") else "text")
 
 

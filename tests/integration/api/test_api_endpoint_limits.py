@@ -41,8 +41,8 @@ OWN = {
 }
 
 
-def limits_in(shown: dict[str, Any]) -> dict[str, Any]:
-    return {name: shown[name] for name in NONE_OF_ITS_OWN}
+def limits_in(expected: dict[str, Any]) -> dict[str, Any]:
+    return {name: expected[name] for name in NONE_OF_ITS_OWN}
 
 
 async def change(tenant: TenantClient, endpoint: dict[str, Any], **changes: object) -> dict[str, Any]:

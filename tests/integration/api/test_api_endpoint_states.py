@@ -44,9 +44,11 @@ def journal(sql: psycopg.Connection, endpoint: dict[str, Any]) -> list[tuple[Any
     ).fetchall()
 
 
-async def move(tenant: TenantClient, endpoint: dict[str, Any], how: str, **given: object) -> dict[str, Any]:
+async def move(
+    tenant: TenantClient, endpoint: dict[str, Any], how: str, **provided: object
+) -> dict[str, Any]:
     """Change an endpoint's state, which must succeed."""
-    done = await tenant.client.post(f"/v1/endpoints/{endpoint['id']}/{how}", json=given)
+    done = await tenant.client.post(f"/v1/endpoints/{endpoint['id']}/{how}", json=provided)
     assert done.status_code == 200, done.text
     return dict(done.json())
 
@@ -64,7 +66,7 @@ async def endpoint_in(tenant: TenantClient, state: str, **changed: object) -> di
 
 
 @pytest.mark.parametrize(
-    ("before", "how", "after", "told"),
+    ("before", "how", "after", "expected"),
     [
         ("active", "pause", "paused", "endpoint.paused"),
         ("paused", "resume", "active", "endpoint.resumed"),
@@ -74,7 +76,7 @@ async def endpoint_in(tenant: TenantClient, state: str, **changed: object) -> di
     ],
 )
 async def test_a_state_change_records_reason_and_actor(
-    tenant: TenantClient, sql: psycopg.Connection, before: str, how: str, after: str, told: str
+    tenant: TenantClient, sql: psycopg.Connection, before: str, how: str, after: str, expected: str
 ):
     created = await endpoint_in(tenant, before)
     result = await move(tenant, created, how, reason="moving house")
@@ -82,7 +84,7 @@ async def test_a_state_change_records_reason_and_actor(
     assert (result["state"], result["state_reason"]) == (after, "moving house")
     assert result["state_actor"].startswith("key_")
     assert result["state_changed_at"] == result["updated_at"]
-    assert journal(sql, created)[-1] == (told, result["state_actor"], "moving house", {})
+    assert journal(sql, created)[-1] == (expected, result["state_actor"], "moving house", {})
 
 
 @pytest.mark.parametrize(

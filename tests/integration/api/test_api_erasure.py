@@ -31,8 +31,8 @@ async def send_secret(tenant: TenantClient, *, endpoints: int = 0) -> str:
     return str(sent.json()["id"])
 
 
-async def erase(tenant: TenantClient, event: str, **asked: Any) -> httpx.Response:
-    return await tenant.client.delete(f"/v1/events/{event}/content", params=asked)
+async def erase(tenant: TenantClient, event: str, **requested: Any) -> httpx.Response:
+    return await tenant.client.delete(f"/v1/events/{event}/content", params=requested)
 
 
 async def read(tenant: TenantClient, path: str) -> dict[str, Any]:
@@ -202,7 +202,7 @@ async def test_other_tenants_content_cannot_be_erased(
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"),
+    ("requested", "field"),
     [
         ({"cancel_pending": "perhaps"}, "cancel_pending"),
         ({"cancel_pending": ""}, "cancel_pending"),
@@ -212,10 +212,10 @@ async def test_other_tenants_content_cannot_be_erased(
     ],
 )
 async def test_invalid_erasure_requests_erase_nothing(
-    tenant: TenantClient, asked: dict[str, str], field: str
+    tenant: TenantClient, requested: dict[str, str], field: str
 ) -> None:
     event = await send_secret(tenant)
-    answer = await erase(tenant, event, **asked)
+    answer = await erase(tenant, event, **requested)
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
     assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None

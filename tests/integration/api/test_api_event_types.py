@@ -49,8 +49,8 @@ def path(name: str) -> str:
     return f"/v1/event-types/{name}"
 
 
-async def declare(operator: httpx.AsyncClient, name: str, **said: Any) -> dict[str, Any]:
-    answer = await operator.put(path(name), json=said)
+async def declare(operator: httpx.AsyncClient, name: str, **message: Any) -> dict[str, Any]:
+    answer = await operator.put(path(name), json=message)
     assert answer.status_code in {200, 201}, answer.text
     return dict(answer.json())
 
@@ -173,7 +173,7 @@ async def test_changes_are_in_the_operators_audit_only(
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("message", "field"),
     [
         ({"schema": {"type": "objekt"}}, "schema.type"),
         ({"schema": {"properties": {"a": {"$ref": "https://evil.example/x"}}}}, "schema.properties.a.$ref"),
@@ -198,9 +198,9 @@ async def test_changes_are_in_the_operators_audit_only(
     ],
 )
 async def test_an_invalid_declaration_is_refused_with_its_location(
-    operator: httpx.AsyncClient, name: str, said: dict[str, Any], field: str
+    operator: httpx.AsyncClient, name: str, message: dict[str, Any], field: str
 ) -> None:
-    assert faults(await operator.put(path(name), json=said))[0] == field
+    assert faults(await operator.put(path(name), json=message))[0] == field
     assert (await operator.get(path(name))).status_code == 404
 
 

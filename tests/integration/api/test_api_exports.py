@@ -30,8 +30,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 LONG_AGO = "2020-01-01T00:00:00Z"
 
 
-async def exported(client: httpx.AsyncClient, what: str = "deliveries", **query: str) -> list[dict[str, Any]]:
-    answer = await client.get(f"/v1/exports/{what}", params={"since": LONG_AGO} | query)
+async def exported(
+    client: httpx.AsyncClient, action: str = "deliveries", **query: str
+) -> list[dict[str, Any]]:
+    answer = await client.get(f"/v1/exports/{action}", params={"since": LONG_AGO} | query)
     assert answer.status_code == 200, answer.text
     return [json.loads(line) for line in answer.text.splitlines()]
 

@@ -50,9 +50,9 @@ async def events(tenant: TenantClient) -> list[dict[str, Any]]:
     return list(listed.json()["items"])
 
 
-async def refuse(services: Services, operator: httpx.AsyncClient, one: InboundMessage) -> dict[str, Any]:
+async def refuse(services: Services, operator: httpx.AsyncClient, item: InboundMessage) -> dict[str, Any]:
     """Make a message fail; returns its dead letter."""
-    assert not await services.amqp_intake.handle_message(one)
+    assert not await services.amqp_intake.handle_message(item)
     return (await set_aside(operator))[0]
 
 

@@ -99,13 +99,13 @@ def routes(app: FastAPI) -> list[tuple[str, str]]:
     return [(method.upper(), path) for path, operations in paths.items() for method in operations]
 
 
-def expected(one: Probe) -> int | None:
+def expected(item: Probe) -> int | None:
     """How a try must be answered: there is no such thing; whatever else, it must be the same for both."""
-    if "_id}" not in one.path or not one.is_well_formed:
+    if "_id}" not in item.path or not item.is_well_formed:
         return None
-    if not one.is_documented:
+    if not item.is_documented:
         return 405
-    return 403 if one.path.startswith(("/v1/tenants", "/v1/ingest")) else 404
+    return 403 if item.path.startswith(("/v1/tenants", "/v1/ingest")) else 404
 
 
 async def test_other_tenants_ids_look_nonexistent_on_every_route(

@@ -42,8 +42,8 @@ async def sent(ledger: Ledger, endpoint: str) -> None:
     await build.record_results(ledger, *[build.make_success(work, claim_id) for work in works])
 
 
-async def page(client: httpx.AsyncClient, endpoint: str, **asked: Any) -> dict[str, Any]:
-    answer = await client.get(f"/v1/endpoints/{endpoint}/events", params=asked)
+async def page(client: httpx.AsyncClient, endpoint: str, **requested: Any) -> dict[str, Any]:
+    answer = await client.get(f"/v1/endpoints/{endpoint}/events", params=requested)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 

@@ -37,8 +37,8 @@ async def failed(tenant: TenantClient, sql: psycopg.Connection, count: int) -> t
     return endpoint, owed
 
 
-async def begin(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
-    answer = await client.post("/v1/replays", json=WHY | asked)
+async def begin(client: httpx.AsyncClient, **requested: Any) -> dict[str, Any]:
+    answer = await client.post("/v1/replays", json=WHY | requested)
     assert answer.status_code == 201, answer.text
     assert answer.headers["location"] == f"/v1/replays/{answer.json()['id']}"
     return dict(answer.json())
@@ -160,7 +160,7 @@ async def test_replay_to_a_paused_endpoint_is_refused_or_held(
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"),
+    ("requested", "field"),
     [
         ({"selection": {"status": ["lost"]}}, "selection.status"),
         ({"selection": {"since": "yesterday"}}, "selection.since"),
@@ -189,10 +189,10 @@ async def test_replay_to_a_paused_endpoint_is_refused_or_held(
     ],
 )
 async def test_invalid_limits_name_their_field(
-    tenant: TenantClient, asked: dict[str, Any], field: str
+    tenant: TenantClient, requested: dict[str, Any], field: str
 ) -> None:
     for dry_run in (True, False):
-        answer = await tenant.post("/v1/replays", WHY | asked | {"dry_run": dry_run})
+        answer = await tenant.post("/v1/replays", WHY | requested | {"dry_run": dry_run})
         assert answer.status_code == 422, answer.text
         assert field in [error["field"] for error in answer.json()["errors"]]
 

@@ -37,8 +37,8 @@ async def trace(tenant: TenantClient, id_: str) -> dict[str, Any]:
     return dict(read.json())
 
 
-async def act(tenant: TenantClient, endpoint: str, what: str, body: object = None) -> None:
-    done = await tenant.client.post(f"/v1/endpoints/{endpoint}/{what}", json=body)
+async def act(tenant: TenantClient, endpoint: str, action: str, body: object = None) -> None:
+    done = await tenant.client.post(f"/v1/endpoints/{endpoint}/{action}", json=body)
     assert done.status_code == 200, done.text
 
 

@@ -44,9 +44,9 @@ HEADERS = {"content-type": "application/json"}
 class World:
     """A clock that advances by each wait, and the recorded steps."""
 
-    def __init__(self, came: Sequence[Response | NoResponse]) -> None:
+    def __init__(self, received: Sequence[Response | NoResponse]) -> None:
         self.seconds = 0.0
-        self.came = list(came)
+        self.came = list(received)
         self.asked: list[ApiRequest] = []
         self.waited: list[timedelta] = []
         self.edge = ClientDeps(lambda: self.seconds, lambda: NOW, lambda: 1.0)
@@ -81,8 +81,8 @@ def problem(status: int, kind: str = "x", **headers: str) -> Response:
     return Response(status, result, json.dumps(message | {"request_id": "r1"}).encode())
 
 
-def send(*came: Response | NoResponse, retries: Retries | None = None) -> tuple[World, list[Accepted]]:
-    world = World(came)
+def send(*received: Response | NoResponse, retries: Retries | None = None) -> tuple[World, list[Accepted]]:
+    world = World(received)
     return world, world.drive(send_one(Event("a", {"n": 1}), "key", retries or Retries(), world.edge))
 
 
@@ -194,8 +194,8 @@ def test_unknown_problem_fields_become_text_or_are_left_out():
     assert caught.value.problem.errors == ({"field": "1", "why": "None"},)
 
 
-def many(count: int, *came: Response | NoResponse, most: int = 2) -> tuple[World, list[Accepted]]:
-    world = World(came)
+def many(count: int, *received: Response | NoResponse, most: int = 2) -> tuple[World, list[Accepted]]:
+    world = World(received)
     events = [Event("a", n) for n in range(count)]
     return world, world.drive(send_in_batches(events, "key", most, Retries(), world.edge))
 

@@ -88,10 +88,10 @@ def test_no_failure_is_retried_after_the_schedule(
 
 @given(status=STATUSES, asked=st.timedeltas(), schedule=SCHEDULES, now=MOMENTS, jitter=JITTERS)
 def test_retry_after_only_lengthens_a_delay(
-    status: int, asked: timedelta, schedule: Schedule, now: datetime, jitter: float
+    status: int, requested: timedelta, schedule: Schedule, now: datetime, jitter: float
 ):
     unasked = decide(classify_status(status, None), step=0, schedule=schedule, now=now, jitter=jitter)
-    wished = decide(classify_status(status, asked), step=0, schedule=schedule, now=now, jitter=jitter)
+    wished = decide(classify_status(status, requested), step=0, schedule=schedule, now=now, jitter=jitter)
     if isinstance(unasked, RetryAt):
         assert isinstance(wished, RetryAt)
         assert wished.at >= unasked.at

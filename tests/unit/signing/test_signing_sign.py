@@ -96,11 +96,11 @@ def test_a_body_of_any_bytes_is_signed(body: bytes):
 
 
 @given(st.binary(), st.binary())
-def test_different_bodies_have_different_signatures(one: bytes, other: bytes):
+def test_different_bodies_have_different_signatures(item: bytes, other: bytes):
     first, second = (
-        sign([HMAC], message_id="m", timestamp=TIMESTAMP, body=body).signature for body in (one, other)
+        sign([HMAC], message_id="m", timestamp=TIMESTAMP, body=body).signature for body in (item, other)
     )
-    assert (first == second) == (one == other)
+    assert (first == second) == (item == other)
 
 
 @given(st.binary(min_size=32, max_size=32))

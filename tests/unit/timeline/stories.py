@@ -55,12 +55,12 @@ def after(seconds: float) -> datetime:
 
 
 def entry(
-    what: str, at: float, *, reason: str | None = None, actor: str = "cli:ada", **details: object
+    action: str, at: float, *, reason: str | None = None, actor: str = "cli:ada", **details: object
 ) -> JournalEntry:
     """A journal entry of the endpoint, this many seconds after the delivery was created."""
     return JournalEntry(
         tenant_id=TENANT.id,
-        action=what,
+        action=action,
         actor=actor,
         at=after(at),
         reason=reason,

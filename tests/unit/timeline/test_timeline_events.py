@@ -99,7 +99,7 @@ def test_a_missing_pattern_is_not_invented():
 
 
 @pytest.mark.parametrize(
-    ("arrival", "said"),
+    ("arrival", "message"),
     [
         (ARRIVAL, "It was owed to 1 endpoint, and not to 1 other."),
         (
@@ -128,8 +128,8 @@ def test_a_missing_pattern_is_not_invented():
         ),
     ],
 )
-def test_the_summary_is_one_sentence(arrival: EventArrival, said: str):
-    assert build_event_timeline(arrival).summary == said
+def test_the_summary_is_one_sentence(arrival: EventArrival, message: str):
+    assert build_event_timeline(arrival).summary == message
 
 
 def test_only_the_first_of_many_patterns_are_shown():
@@ -155,13 +155,13 @@ def test_the_first_later_change_has_the_previous_filter():
 
 
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=6, unique=True), st.integers(0, 1_000))
-def test_the_filter_of_any_past_time_is_reconstructed(moments: list[int], asked: int):
-    moments.sort()
+def test_the_filter_of_any_past_time_is_reconstructed(times: list[int], requested: int):
+    times.sort()
     # Each filter is named after the time at which it became active.
-    lives = [0, *moments]
-    changes = [change(at, str(was)) for was, at in zip(lives, moments, strict=False)]
-    found = filter_then((str(moments[-1]),), changes, at=AT + timedelta(seconds=asked))
-    assert found == (str(max(at for at in lives if at <= asked)),)
+    lives = [0, *times]
+    changes = [change(at, str(was)) for was, at in zip(lives, times, strict=False)]
+    found = filter_then((str(times[-1]),), changes, at=AT + timedelta(seconds=requested))
+    assert found == (str(max(at for at in lives if at <= requested)),)
 
 
 def test_filter_channels_and_condition_are_reconstructed_separately():

@@ -13,7 +13,7 @@ from delivery.domain.endpoint import EndpointState
 from delivery.domain.holds import find_hold
 from delivery.ledger.records.deliveries import DeliveryProgress
 from delivery.services.sentences import describe_hold, describe_reason
-from delivery.services.timeline import status as of
+from delivery.services.timeline import status
 from retries.breaker import BreakerState
 from retries.health import Hold
 from retries.policy import Reason
@@ -30,27 +30,27 @@ assert HEALTH is not None
 OPEN = replace(HEALTH.breaker, state=BreakerState.OPEN, probe_at=SOON)
 
 
-def standing(story: DeliveryHistory) -> str:
+def explain(story: DeliveryHistory) -> str:
     """The sentence without dates, since all times are on one day."""
-    return of.explain_status(story).replace("2026-11-22 ", "").replace(" UTC", "")
+    return status.explain_status(story).replace("2026-11-22 ", "").replace(" UTC", "")
 
 
 def ended(status: DeliveryStatus, reason: str, *, attempts: int = 3) -> str:
     delivery = replace(
         STORY.delivery, status=status, reason=reason, attempts=attempts, finished_at=after(60), due_at=None
     )
-    return standing(replace(STORY, delivery=delivery, progress=None))
+    return explain(replace(STORY, delivery=delivery, progress=None))
 
 
 def held(situation: EndpointStatus) -> str:
     delivery = replace(STORY.delivery, held=find_hold(situation, default_in_flight=50))
-    return standing(replace(STORY, delivery=delivery, endpoint_status=situation))
+    return explain(replace(STORY, delivery=delivery, endpoint_status=situation))
 
 
 def waiting(*, attempts: int, step: int) -> str:
     """The sentence of a delivery that waits after these attempts and schedule steps."""
     delivery = replace(STORY.delivery, attempts=attempts, due_at=SOON)
-    return standing(replace(STORY, delivery=delivery, progress=DeliveryProgress(step, None, None, None)))
+    return explain(replace(STORY, delivery=delivery, progress=DeliveryProgress(step, None, None, None)))
 
 
 AGAIN = "It is not retried automatically, but it can be replayed."
@@ -58,7 +58,7 @@ SPENT = "The last attempt of the schedule failed, so there will be no other."
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("message", "expected"),
     [
         (ended(DeliveryStatus.SUCCEEDED, "delivered"), "Succeeded on attempt 3 at 18:01:00."),
         (
@@ -75,8 +75,8 @@ SPENT = "The last attempt of the schedule failed, so there will be no other."
         ),
     ],
 )
-def test_a_final_delivery_shows_its_result_and_time(said: str, expected: str):
-    assert said == expected
+def test_a_final_delivery_shows_its_result_and_time(message: str, expected: str):
+    assert message == expected
 
 
 def test_a_waiting_delivery_shows_its_next_attempt_and_due_time():
@@ -95,15 +95,15 @@ def test_a_shortened_schedule_still_allows_this_attempt():
 def test_a_waiting_delivery_says_that_its_endpoint_is_paused():
     paused = replace(SITUATION, state=EndpointState.PAUSED)
     story = replace(STORY, endpoint_status=paused, delivery=replace(STORY.delivery, due_at=SOON))
-    assert standing(story).endswith(" Even then it is held while the endpoint is paused.")
+    assert explain(story).endswith(" Even then it is held while the endpoint is paused.")
 
 
 def test_a_due_delivery_waits_for_its_turn():
-    assert standing(STORY) == ("Due since 18:00:00 for attempt 1 of 10: it waits for its turn.")
+    assert explain(STORY) == ("Due since 18:00:00 for attempt 1 of 10: it waits for its turn.")
 
 
 def test_a_delivery_of_a_deleted_endpoint_is_about_to_be_cancelled():
-    assert standing(replace(STORY, endpoint_status=None)) == (
+    assert explain(replace(STORY, endpoint_status=None)) == (
         "The endpoint was deleted, so the delivery is about to be cancelled."
     )
 
@@ -112,9 +112,9 @@ def test_a_delivery_in_flight_shows_its_start_and_worker():
     flying = replace(STORY, delivery=replace(STORY.delivery, status=DeliveryStatus.IN_FLIGHT))
     queued = replace(flying, progress=DeliveryProgress(0, after(1), None, None))
     taken = replace(flying, progress=DeliveryProgress(0, after(1), after(2), "host:1"))
-    assert standing(queued).startswith("In flight since 18:00:01: it is in the queue")
-    assert standing(taken).endswith(": the worker host:1 has it, for attempt 1 of 10.")
-    assert standing(replace(flying, progress=None)).startswith("In flight:")
+    assert explain(queued).startswith("In flight since 18:00:01: it is in the queue")
+    assert explain(taken).endswith(": the worker host:1 has it, for attempt 1 of 10.")
+    assert explain(replace(flying, progress=None)).startswith("In flight:")
 
 
 @pytest.mark.parametrize(

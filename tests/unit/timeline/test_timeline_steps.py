@@ -31,7 +31,7 @@ def list_sentences(story: DeliveryHistory) -> list[str]:
     return [step.sentence for step in build_delivery_timeline(story).steps]
 
 
-def whats(story: DeliveryHistory) -> list[TimelineEntryKind]:
+def list_kinds(story: DeliveryHistory) -> list[TimelineEntryKind]:
     return [step.kind for step in build_delivery_timeline(story).steps]
 
 
@@ -82,7 +82,7 @@ def test_a_success_is_shown_as_success():
 
 def test_an_attempt_of_an_older_release_has_no_claim_step():
     old = replace(attempt(1, claimed=2, next_due=7), claimed_at=None)
-    assert TimelineEntryKind.CLAIMED not in whats(replace(STORY, attempts=[old]))
+    assert TimelineEntryKind.CLAIMED not in list_kinds(replace(STORY, attempts=[old]))
 
 
 def test_an_attempt_without_a_connection_says_so():
@@ -142,7 +142,7 @@ def test_endpoint_changes_are_between_the_attempts():
         attempts=[attempt(1, claimed=1, next_due=10), attempt(2, claimed=40, next_due=None)],
         entries_since=[entry("endpoint.paused", 5, reason="moving house"), entry("endpoint.resumed", 30)],
     )
-    assert whats(story)[5:9] == [
+    assert list_kinds(story)[5:9] == [
         TimelineEntryKind.DECIDED,
         TimelineEntryKind.PAUSED,
         TimelineEntryKind.RESUMED,
@@ -166,7 +166,7 @@ def test_effects_follow_their_attempt_and_the_end_is_last():
     )
     disabled = replace(entry("endpoint.disabled", 1.6, reason="gone", actor=ENGINE_ACTOR), at=ended)
     story = replace(STORY, delivery=delivery, progress=None, attempts=[gone], entries_since=[disabled])
-    assert whats(story)[-4:] == [
+    assert list_kinds(story)[-4:] == [
         TimelineEntryKind.FAILED,
         TimelineEntryKind.DECIDED,
         TimelineEntryKind.DISABLED,
@@ -195,7 +195,11 @@ def test_a_replay_step_names_its_actor():
 # ------------------------------------------------------------------ holds that began before
 def test_an_earlier_pause_precedes_the_delivery():
     story = replace(STORY, entries_before=[entry("endpoint.paused", -86_400)])
-    assert whats(story) == [TimelineEntryKind.PAUSED, TimelineEntryKind.ACCEPTED, TimelineEntryKind.MATCHED]
+    assert list_kinds(story) == [
+        TimelineEntryKind.PAUSED,
+        TimelineEntryKind.ACCEPTED,
+        TimelineEntryKind.MATCHED,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +256,7 @@ def test_an_unjournaled_pause_comes_from_the_endpoint():
     story = replace(STORY, endpoint_status=paused)
     assert list_sentences(story)[0] == "The endpoint was paused by cli:bob: moving house."
     known = replace(story, entries_before=[entry("endpoint.paused", -86_400)])
-    assert whats(known).count(TimelineEntryKind.PAUSED) == 1
+    assert list_kinds(known).count(TimelineEntryKind.PAUSED) == 1
 
 
 def test_an_unjournaled_open_breaker_comes_from_the_health():
@@ -270,18 +274,18 @@ def test_an_unjournaled_open_breaker_comes_from_the_health():
 def test_later_holds_are_not_part_of_a_final_delivery():
     paused = replace(SITUATION, state=EndpointState.PAUSED, state_changed_at=after(90))
     over = replace(STORY.delivery, status=DeliveryStatus.SUCCEEDED, finished_at=after(5), reason="delivered")
-    assert TimelineEntryKind.PAUSED not in whats(
+    assert TimelineEntryKind.PAUSED not in list_kinds(
         replace(STORY, delivery=over, progress=None, endpoint_status=paused)
     )
 
 
 # ------------------------------------------------------------------ words of the journal
-@pytest.mark.parametrize("what", OF_ENDPOINTS)
-def test_every_journal_action_has_its_own_sentence(what: TimelineEntryKind):
-    message = describe_entry(entry(what, 0))
+@pytest.mark.parametrize("action", OF_ENDPOINTS)
+def test_every_journal_action_has_its_own_sentence(action: TimelineEntryKind):
+    message = describe_entry(entry(action, 0))
     assert message.startswith("The ")
     assert message.endswith(".")
-    assert what not in message
+    assert action not in message
 
 
 def test_an_unknown_journal_action_is_shown_as_it_is():
@@ -291,7 +295,7 @@ def test_an_unknown_journal_action_is_shown_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("known", "said"),
+    ("known", "message"),
     [
         (
             entry("endpoint.changed", 0, fields=["filter", "url"]),
@@ -307,8 +311,8 @@ def test_an_unknown_journal_action_is_shown_as_it_is():
         (entry("endpoint.disabled", 0, reason="failing"), "it failed for too long without a success."),
     ],
 )
-def test_a_sentence_has_the_known_facts(known: JournalEntry, said: str):
-    assert describe_entry(known).endswith(said)
+def test_a_sentence_has_the_known_facts(known: JournalEntry, message: str):
+    assert describe_entry(known).endswith(message)
 
 
 @given(st.text(), st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.lists(st.text())))
