@@ -86,7 +86,7 @@ def test_no_failure_is_retried_after_the_schedule(
     assert isinstance(decision, GiveUp | DisableEndpoint)
 
 
-@given(status=STATUSES, asked=st.timedeltas(), schedule=SCHEDULES, now=MOMENTS, jitter=JITTERS)
+@given(status=STATUSES, requested=st.timedeltas(), schedule=SCHEDULES, now=MOMENTS, jitter=JITTERS)
 def test_retry_after_only_lengthens_a_delay(
     status: int, requested: timedelta, schedule: Schedule, now: datetime, jitter: float
 ):

@@ -152,7 +152,7 @@ def test_tolerance_is_at_least_fifty_milliseconds(rate: RateLimit):
     assert rate.tolerance >= timedelta(seconds=0.05) - MICROSECOND
 
 
-@given(rate=RATES, next_in=st.none() | st.floats(-3, 1), asked=st.floats(0, 3))
+@given(rate=RATES, next_in=st.none() | st.floats(-3, 1), requested=st.floats(0, 3))
 def test_no_wait_is_longer_than_an_interval(rate: RateLimit, next_in: float | None, requested: float):
     poller = Poller(rate, None if next_in is None else NOW + next_in * rate.interval)
     now = NOW + requested * rate.interval
