@@ -1,8 +1,8 @@
 """Reading history with a bound.
 
-No index knows a delivery's status or an event's type. A page that asks for one looks at so many rows at
-most and then says where to go on, so that its cost does not follow the size of history: it may have fewer
-rows than were asked for, even none, and still not be the last.
+No index has a delivery's status or an event's type. A page that filters by one reads a bounded number of rows
+and then says where to continue, so that its cost does not follow the size of history: it may have fewer rows
+than requested, even none, and still not be the last.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Transaction
 
 MAX_SCANNED_ROWS = 20_000
-# Payloads are read by us, not by the server: so many of them, and of their bytes, for a page.
+# Payloads are parsed in Python, not by the server: at most this many, and this many bytes, per page.
 MAX_SCANNED_BODIES = 4_000
 MAX_SCANNED_BODY_BYTES = 16 << 20
 BODY_BATCH_SIZE = 50
-# What follows from a row has a later id than the row's, as far as the clocks of the machines agree.
+# Rows that follow from a row have later ids, as far as the machines' clocks agree.
 MAX_CLOCK_SKEW = timedelta(minutes=10)
 
 _FORCE_CUSTOM_PLAN = text("set local plan_cache_mode = force_custom_plan")
@@ -42,18 +42,18 @@ ScanScope = list["ColumnElement[bool]"]
 
 
 async def force_custom_plan(tx: Transaction) -> None:
-    """Have what follows planned for its own parameters.
+    """Plan the following statements for their actual parameters.
 
-    A plan for any tenant may walk the whole history by id, which is right for the tenant that owns most of it
-    and hopeless for the one that owns three rows.
+    A generic plan may read the whole history by id, which is right for a tenant with most of it and far too
+    slow for a tenant with three rows.
     """
     await tx.execute(_FORCE_CUSTOM_PLAN)
 
 
 async def disable_sort(tx: Transaction) -> None:
-    """Have what follows read by the index that has the order of the page, as far as the page needs it.
+    """Read by the index that has the order of the page, as far as the page needs.
 
-    For all that a page may look at, the planner would rather read them in any order and sort them.
+    Otherwise the planner prefers to read all candidate rows in any order and to sort them.
     """
     await tx.execute(_DISABLE_SORT)
 
@@ -65,7 +65,7 @@ def build_scope(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> ScanScope:
-    """The range of ids that a page may hold; it also tells the planner which partitions to leave alone."""
+    """The range of ids that a page may contain; the planner prunes partitions by it."""
     scope: ScanScope = (
         [id_ > page_request.after] if page_request.oldest_first else [id_ < page_request.before]
     )
@@ -82,7 +82,7 @@ def order_by_id(id_: ColumnElement[UUID], page_request: PageRequest) -> UnaryExp
 
 
 def match_patterns(column: ColumnElement[str], patterns: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a column is of any of these checked patterns: `*`, `order.created`, `order.*`."""
+    """Whether a column matches any of these checked patterns: `*`, `order.created`, `order.*`."""
     if MATCH_ALL in patterns:
         return true()
     return or_(
@@ -96,7 +96,7 @@ def match_patterns(column: ColumnElement[str], patterns: Sequence[str]) -> Colum
 
 
 def match_ids_after(id_: Column[Any], cause: UUID) -> ColumnElement[bool]:
-    """The ids of what can have come of this one; for pruning partitions."""
+    """The ids of rows that can follow from this one; for pruning partitions."""
     margin = int(MAX_CLOCK_SKEW.total_seconds() * 1000) << 80
     return id_ >= UUID(int=max(0, cause.int - margin))
 
@@ -104,7 +104,7 @@ def match_ids_after(id_: Column[Any], cause: UUID) -> ColumnElement[bool]:
 def select_first_rows(
     columns: Sequence[Column[Any]], scope: ScanScope, page_request: PageRequest
 ) -> Subquery:
-    """The first rows of a scope, as many as a page looks at; the first column is the id."""
+    """The first rows of a scope, as many as a page may read; the first column is the id."""
     return (
         select(*columns)
         .where(*scope)
@@ -122,7 +122,7 @@ async def build_page(
     id_: ColumnElement[UUID],
     scope: ScanScope,
 ) -> Page[T]:
-    """The page of what was found among the first of a scope; not full, it goes on where the look ended."""
+    """The page of matches among the first rows of a scope; a short page continues where reading ended."""
     page = Page.from_rows(found, page_request)
     if page.next_cursor is not None:
         return page

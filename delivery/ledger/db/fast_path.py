@@ -1,7 +1,7 @@
-"""The short way to the server, for the few statements that every delivery passes through.
+"""Hot statements without SQLAlchemy's overhead: the few that every delivery passes through.
 
-It is psycopg's own, about a third of the processor time of SQLAlchemy's. A single statement needs no
-transaction around it either: it is one, and saves two round trips.
+They use psycopg directly, at about a third of SQLAlchemy's processor time. A single statement needs no
+explicit transaction either, which saves two round trips.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 
 async def execute(executor: Executor, statement: TextClause, values: Mapping[str, Any]) -> list[Any]:
-    """Run one statement, within the transaction if the door is one; its rows have their columns' names."""
+    """Run one statement, in the transaction if the executor is one; rows have attributes named by column."""
     connection = (
         executor if isinstance(executor, psycopg.AsyncConnection) else get_driver_connection(executor)
     )
@@ -44,15 +44,15 @@ async def execute(executor: Executor, statement: TextClause, values: Mapping[str
 
 
 def register_binary_lists(connection: Connection) -> None:
-    """Bulk statements are made of lists: psycopg writes them five to twenty times faster in binary."""
+    """Bulk statements take arrays: psycopg writes them five to twenty times faster in binary."""
     connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
 class AutocommitPool:
-    """Connections on which every statement is a transaction of its own, kept for the next one."""
+    """A pool of autocommit connections."""
 
     def __init__(self, url: str, *, max_connections: int, options: Mapping[str, Any]) -> None:
-        """Nothing is dialled yet; `options` are psycopg's."""
+        """Create an empty pool; `options` are psycopg's."""
         self._url = url.replace("+psycopg", "", 1)
         self._options = options
         self._slots = asyncio.Semaphore(max_connections)
@@ -60,7 +60,7 @@ class AutocommitPool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """A connection for a while. Raises psycopg's errors, one also when none becomes free."""
+        """Lend a connection. Raises psycopg's errors, also if none becomes free in time."""
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS if self._slots.locked() else None):
                 await self._slots.acquire()
@@ -76,7 +76,7 @@ class AutocommitPool:
             self._slots.release()
 
     async def close(self) -> None:
-        """Close those that nobody uses."""
+        """Close the idle connections."""
         idle, self._idle = self._idle, []
         for _, connection in idle:
             await connection.close()
@@ -89,7 +89,7 @@ class AutocommitPool:
         return time.monotonic(), connection
 
     async def _put_back(self, opened_at: float, connection: Connection) -> None:
-        if connection.broken:  # so are the others, most likely
+        if connection.broken:  # the others are likely broken too
             await self.close()
         idle = connection.info.transaction_status is TransactionStatus.IDLE
         if idle and time.monotonic() - opened_at < _MAX_CONNECTION_AGE_SECONDS:
@@ -99,7 +99,7 @@ class AutocommitPool:
 
 
 def get_driver_connection(transaction: AsyncConnection) -> Connection:
-    """The driver's own connection that a transaction runs on."""
+    """The psycopg connection of a transaction."""
     pooled = transaction.sync_connection
     if pooled is None:
         raise RuntimeError("The transaction has not begun.")

@@ -1,4 +1,4 @@
-"""How the database itself stands: what the doctor asks of it. Reads only, and no table may be there yet."""
+"""What the doctor reads about the database itself. Tables need not exist yet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UNPROTECTED_TABLES = text("""
 class ServerInfo:
     """The database server. `places` are the connections it takes, `taken` those that are open now.
 
-    `readable`: our account may read what is in it.
+    `readable`: our account may read the tables.
     """
 
     version_number: int
@@ -56,14 +56,14 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class ClockSkew:
-    """By how much the server's clock is ahead of ours, give or take `doubt`."""
+    """How far the server's clock is ahead of ours, plus or minus `doubt`."""
 
     ahead: timedelta
     uncertainty: timedelta
 
 
 async def read_server_info(tx: Transaction) -> ServerInfo:
-    """Which server it is, and up to which migration it was brought; None: up to none."""
+    """Describe the server and its newest migration; None: no migration."""
     row = (await tx.execute(_SERVER)).one()
     known = row.migrated and row.readable
     revision = (await tx.execute(_REVISION)).scalar_one_or_none() if known else None
@@ -71,7 +71,7 @@ async def read_server_info(tx: Transaction) -> ServerInfo:
 
 
 async def measure_clock_skew(tx: Transaction, *, clock: Callable[[], datetime]) -> ClockSkew:
-    """Compare the server's clock with ours, as well as one round trip tells."""
+    """Compare the server's clock with ours, as precisely as one round trip allows."""
     before = clock()
     theirs: datetime = (await tx.execute(_NOW)).scalar_one()
     half = (clock() - before) / 2
@@ -79,7 +79,7 @@ async def measure_clock_skew(tx: Transaction, *, clock: Callable[[], datetime]) 
 
 
 async def count_days_ahead(tx: Transaction, *, now: datetime) -> int:
-    """For how many days after today every history table has its partition; -1: today has none."""
+    """Count the days after today for which every history table has a partition; -1: today has none."""
     days = {n: f"{now.astimezone(UTC) + timedelta(days=n):%Y%m%d}" for n in range(DAYS_AHEAD + 1)}
     names = [f"{table}_{day}" for table in PARTITIONED_TABLES for day in days.values()]
     missing = (await tx.execute(_MISSING_TABLES, {"names": names})).scalars().all()
@@ -88,5 +88,5 @@ async def count_days_ahead(tx: Transaction, *, now: datetime) -> int:
 
 
 async def find_unprotected_tables(tx: Transaction) -> list[str]:
-    """The tables that PostgreSQL should hold tenants apart in, and does not."""
+    """The tables that should have row-level security and do not."""
     return list((await tx.execute(_UNPROTECTED_TABLES, {"names": list(ROW_POLICIES)})).scalars())

@@ -1,4 +1,4 @@
-"""Daily partitions of the history tables: made ahead, so that no insert ever meets a missing one."""
+"""Daily partitions of the history tables, created ahead so that no insert finds one missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXISTING = text("""
 
 
 async def ensure_partitions(tx: Transaction, *, now: datetime) -> list[str]:
-    """Make the partitions from yesterday to four days ahead that are missing; returns their names."""
+    """Create missing partitions from yesterday to four days ahead; returns their names."""
     wanted = {
         f"{table}_{day:%Y%m%d}": (table, day) for table in PARTITIONED_TABLES for day in _list_days(now)
     }
@@ -52,7 +52,7 @@ def day_id_bounds(day: date) -> tuple[UUID, UUID]:
 
 
 async def _create_partition(tx: Transaction, name: str, table: str, day: date) -> None:
-    # Made apart and then attached: `create … partition of` would lock the parent against every insert.
+    # Created apart and then attached: `create … partition of` would lock the parent against every insert.
     first, end = day_id_bounds(day)
     fill = " with (fillfactor = 80)" if table == "deliveries" else ""
     await tx.execute(text(f"create table {name} (like {table} including all){fill}"))

@@ -1,4 +1,4 @@
-"""Whether the ledger can take events now: it answers, it is migrated, and today has its partitions."""
+"""Whether the ledger can accept events: it answers, is migrated, and today has its partitions."""
 
 from __future__ import annotations
 

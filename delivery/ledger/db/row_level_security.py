@@ -1,11 +1,11 @@
-"""The second wall between tenants: what PostgreSQL itself lets a tenant's request see and change.
+"""Row-level security: the rows that PostgreSQL lets a tenant's request see and change.
 
-Every query is scoped already. Whatever answers one tenant runs under a role of its own besides, under which
-row-level security shows that tenant's rows alone, whatever a query forgets. What serves many tenants in one
-transaction runs as the tables' owner, whom no policy binds.
+Every query filters by tenant already. In addition, requests of one tenant run under a role to which row-level
+security shows only that tenant's rows, even if a query forgets its filter. Work for many tenants in one
+transaction runs as the tables' owner, to whom no policy applies.
 
-The role has the owner's name and `_tenant` behind it. Roles belong to the whole server: two installations on
-one server have different owners, and neither can put on the other's.
+The role is called after the owner, with `_tenant` appended. Roles belong to the whole server: two
+installations on one server have different owners, and neither can set the other's role.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _OWN_ROWS = f"tenant_id = {_CURRENT_TENANT}"
 
 @dataclass(frozen=True, slots=True)
 class RowPolicy:
-    """What a tenant's request may do with a table, and to which rows."""
+    """A tenant's privileges on a table, and the rows they apply to."""
 
     rows: str
     privileges: frozenset[str]
 
     @classmethod
     def from_privileges(cls, privileges: str, rows: str = _OWN_ROWS) -> RowPolicy:
-        """A wall from privileges in words, such as `select insert`."""
+        """Build a policy from privileges in words, such as `select insert`."""
         return cls(rows, frozenset(privileges.split()))
 
 
@@ -55,13 +55,13 @@ ROW_POLICIES: Final = {
     "deliveries": RowPolicy.from_privileges("select insert update"),
     "attempts": RowPolicy.from_privileges("select update"),
     "journal": RowPolicy.from_privileges("select insert"),
-    # Written by a trigger of `deliveries`, in the name of whoever changes those.
+    # Written by a trigger of `deliveries`, as the role that changes those.
     "failures": RowPolicy.from_privileges("select insert delete"),
     "endpoint_sequence": RowPolicy.from_privileges(
         "select", "exists (select from endpoints e where e.id = endpoint_sequence.endpoint_id)"
     ),
     "schedule": RowPolicy.from_privileges("select insert update delete"),
-    # A claim has deliveries of many tenants: who has one of them sees when it was made, and by whom taken.
+    # A claim has deliveries of many tenants: each of them sees when it was made, and which worker took it.
     "claims": RowPolicy.from_privileges(
         "select", "exists (select from schedule s where s.claim_id = claims.id)"
     ),
@@ -73,12 +73,12 @@ ROW_POLICIES: Final = {
         "select", "exists (select from replays r where r.id = replay_items.replay_id)"
     ),
     "figures": RowPolicy.from_privileges("select"),
-    "figures_progress": RowPolicy.from_privileges("select", "true"),  # three moments, of nobody
+    "figures_progress": RowPolicy.from_privileges("select", "true"),  # three times, of no tenant
     "portal_links": RowPolicy.from_privileges("select insert"),
 }
-# What no request of a tenant has to do with: producers' keys are settled in the shared commit, who somebody
-# is was asked before, and whose a refused message is may never have been known. The catalogue of event types
-# is the operator's, and is read for everybody alike.
+# No tenant's request needs these: idempotency keys are checked in the shared commit, sign-in comes before
+# the request, and the owner of a dead letter may be unknown. The catalogue of event types
+# belongs to the operator, and is the same for every tenant.
 UNREACHABLE_TABLES: Final = frozenset(
     {
         "catalogue",
@@ -92,7 +92,7 @@ UNREACHABLE_TABLES: Final = frozenset(
     }
 )
 
-# PostgreSQL 16 tells being a member from being allowed to put a role on.
+# PostgreSQL 16 distinguishes membership of a role from the right to set it.
 CAN_SET_ROLE: Final = (
     "case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end"
 )
@@ -109,10 +109,10 @@ _ROLE_STATUS = text(f"""
 
 
 async def find_tenant_role(tx: AsyncConnection) -> str:
-    """The role that tenants' requests put on, once it is sure that it holds them.
+    """The role for tenants' requests, after a check that it is restricted.
 
-    Raises Unavailable before the ledger is upgraded, and Misconfigured, with what an administrator has to do,
-    where the role is missing, cannot be put on, or would hold nobody.
+    Raises Unavailable before the ledger is upgraded, and Misconfigured, with instructions for an
+    administrator, if the role is missing, cannot be set, or is not restricted.
     """
     found = (await tx.execute(_ROLE_STATUS)).one()
     name, owner, login = map(_quote_identifier, (found.name, found.owner, found.login))
@@ -140,13 +140,13 @@ async def find_tenant_role(tx: AsyncConnection) -> str:
 
 
 async def set_tenant(tx: AsyncConnection, role: str, tenant_id: UUID) -> None:
-    """Bind the transaction to one tenant until it ends; one round trip, and before any snapshot is taken."""
+    """Bind the transaction to one tenant until it ends: one round trip, before any snapshot is taken."""
     words = sql.SQL("set local role {role}; set local {setting} = {tenant}").format(
         role=sql.Identifier(role),
         setting=sql.Identifier(*TENANT_SETTING.split(".")),
         tenant=sql.Literal(str(tenant_id)),
     )
-    # Never prepared: two statements at once cannot be.
+    # Not prepared: PostgreSQL prepares single statements only, and these are two.
     await get_driver_connection(tx).execute(words, prepare=False)
 
 

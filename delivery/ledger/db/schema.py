@@ -13,14 +13,14 @@ from delivery.domain.errors import Misconfigured
 
 
 def upgrade(database_url: str) -> None:
-    """Run every migration that is missing, as `alembic upgrade head` does; takes turns with others."""
+    """Run all missing migrations, as `alembic upgrade head` does; concurrent runs take turns."""
     config = _build_config()
     config.attributes["database_url"] = database_url
     command.upgrade(config, "head")
 
 
 def find_newest_revision() -> str:
-    """The revision that this release's migrations lead to."""
+    """This release's newest revision."""
     return str(ScriptDirectory.from_config(_build_config()).get_current_head())
 
 

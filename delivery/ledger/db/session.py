@@ -1,4 +1,4 @@
-"""The door to PostgreSQL: one pool per event loop, short transactions, errors translated once."""
+"""Connections to PostgreSQL: one pool per event loop, short transactions, errors translated once."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ MIN_SERVER_VERSION = 150_000
 
 NOT_MIGRATED_MESSAGE = "The ledger is not ready for this release: run `waybill db upgrade`."
 
-# Whoever makes deliveries due says so here; the relay listens.
+# Transactions that make deliveries due notify this channel; the relay listens.
 DUE_CHANNEL = "waybill_due"
 
 Transaction = AsyncConnection
 
-# Connections of a process for single statements: each is done within a few milliseconds.
+# Connections per process for single statements, each of a few milliseconds.
 _AUTOCOMMIT_POOL_SIZE = 2
 
 _CONNECTION_ERRORS = (psycopg.InterfaceError, psycopg.OperationalError)
@@ -49,15 +49,15 @@ _TIMEOUT_OPTIONS = (
 
 
 def parse_host(url: str) -> str | None:
-    """The host that the URL of a database names, if it names one."""
+    """The host in a database URL, if it has one."""
     return make_url(normalise_database_url(url)).host
 
 
 class Ledger:
-    """The connections to the ledger of one event loop: for transactions, and for statements at once."""
+    """One event loop's connections to the ledger: for transactions, and for single statements."""
 
     def __init__(self, url: str, *, pool_size: int = 8, application_name: str = "waybill") -> None:
-        """Nothing is dialled yet; two more connections than `pool_size` are for statements at once."""
+        """Connect on first use; two connections beyond `pool_size` are for single statements."""
         self.url = normalise_database_url(url)
         options = {
             "application_name": application_name,
@@ -71,7 +71,7 @@ class Ledger:
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=False,
-            hide_parameters=True,  # an error that is logged must not carry what was being written
+            hide_parameters=True,  # a logged error must not contain the values
             pool_recycle=1800,
             connect_args=options,
         )
@@ -83,10 +83,10 @@ class Ledger:
 
     @asynccontextmanager
     async def transaction(self, *, tenant_id: UUID | None = None) -> AsyncIterator[Transaction]:
-        """One transaction, committed when the block ends well; raises Unavailable if there is no answer.
+        """Run a transaction, committed if the block succeeds; raises Unavailable without an answer.
 
-        `of` a tenant: PostgreSQL shows and takes rows of that tenant alone, whatever a query forgets. Of
-        nobody: everything; for what serves all tenants, and for the operator.
+        With a tenant, PostgreSQL shows and accepts only that tenant's rows, whatever a query forgets. Without
+        one, all rows: for the engine itself, and for the operator.
         """
         role = None if tenant_id is None else await self._load_tenant_role()
         with _translate_errors():
@@ -97,7 +97,7 @@ class Ledger:
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Connection]:
-        """A connection on which each statement is a transaction of its own; raises as `transaction` does."""
+        """Lend an autocommit connection; raises as `transaction` does."""
         with _translate_errors():
             async with self._autocommit_pool.acquire() as connection:
                 yield connection
@@ -110,13 +110,13 @@ class Ledger:
             raise Misconfigured(f"PostgreSQL {version // 10_000} is too old; 15 or newer is needed.")
 
     async def check_row_level_security(self) -> None:
-        """Raise Misconfigured unless tenants' requests can be held apart, Unavailable if it is behind."""
+        """Raise Misconfigured unless row-level security can hold, Unavailable if the schema is older."""
         async with self.transaction() as tx:
             self._tenant_role = await row_level_security.find_tenant_role(tx)
 
     @property
     def pool_usage(self) -> tuple[int, int]:
-        """How many connections of the pool are in use, and how many idle; without those for statements."""
+        """The pool's connections in use and idle, without those for single statements."""
         pool = cast("AsyncAdaptedQueuePool", self._engine.pool)
         return pool.checkedout(), pool.checkedin()
 
@@ -126,7 +126,7 @@ class Ledger:
         await self._engine.dispose()
 
     async def _load_tenant_role(self) -> str:
-        """Looked up once: it is named after the owner of the tables."""
+        """The tenants' role, looked up once: it is named after the tables' owner."""
         if self._tenant_role is None:
             try:
                 await self.check_row_level_security()
@@ -141,7 +141,7 @@ def _configure_connection(connection: Any, _record: object) -> None:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Say of the driver's errors, and of those that SQLAlchemy makes of them, what they mean to us."""
+    """Translate errors of the driver and of SQLAlchemy into ours."""
     try:
         yield
     except (InterfaceError, OperationalError, PoolTimeout, *_CONNECTION_ERRORS) as error:
@@ -164,7 +164,7 @@ def _is_not_migrated(cause: BaseException | None) -> bool:
         case UndefinedTable() | UndefinedColumn():
             return True
         case CheckViolation():
-            # A violated check of ours names a constraint; a row without a partition does not.
+            # A violated check constraint is named in the error; a missing partition is not.
             return cause.diag.constraint_name is None
         case _:
             return False

@@ -1,13 +1,12 @@
-"""The ledger's tables. Migrations must arrive at exactly this; a test compares the two.
+"""The ledger's tables. A test compares them with the result of the migrations.
 
 `events`, `deliveries`, `attempts` and `journal` are history: partitioned by day of their UUIDv7 id, mostly
-written once. `failures` and `endpoint_sequence` are too: they find deliveries by how they ended, and by the
-number under which their endpoint was owed them. `schedule`, `claims` and `endpoint_health` are the present:
-one row per unfinished delivery, per batch in work, per endpoint. They stay small whatever the history grows
-to, and are all that a claim reads. `replays` and `replay_items` are what people asked to be sent again.
-`figures` is what was counted of attempts, for pages that people look at.
-`people`, `sessions`, `portal_links` and `sign_in_failures` are who comes to the console.
-`refused_messages` came over RabbitMQ and could not be accepted.
+written once. So are `failures` and `endpoint_sequence`: they find deliveries by their end, and by their
+sequence number. `schedule`, `claims` and `endpoint_health` are the present:
+one row per unfinished delivery, per batch in work, per endpoint. They stay small however large the history
+is, and a claim reads nothing else. `replays` and `replay_items` are replay jobs. `figures` has counts of
+attempts, for pages. `people`, `sessions`, `portal_links` and `sign_in_failures` are for the console's users.
+`refused_messages` are dead letters from RabbitMQ.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ tenants = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
-    # Moves on with every change of the tenant's endpoints, so that accept may keep filters in memory and
+    # Changes with every change of the tenant's endpoints, so that intake can cache filters and
     # still match in its own transaction.
     Column("endpoints_version", BigInteger, nullable=False, server_default=text("0")),
-    # Days by kind of content, where they are fewer than the operator's.
+    # Days by kind of data, if fewer than the operator's.
     Column("retention", JSON(none_as_null=True)),
     _timestamp_column("created_at"),
 )
@@ -73,14 +72,14 @@ api_keys = Table(
     Column("hint", Text, nullable=False),
     Column("key_sha256", LargeBinary, nullable=False, unique=True),
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{publish,manage,read,replay}'")),
-    # Null: as many as the operator lets every key ask.
+    # Null: the operator's limit for every key.
     Column("requests_per_second", Integer),
     _timestamp_column("created_at"),
     _timestamp_column("expires_at", nullable=True),
     _timestamp_column("revoked_at", nullable=True),
-    # True to a minute or so: it is written seldom, and beside the request.
+    # Exact to about a minute: it is written seldom, outside the request.
     _timestamp_column("last_used_at", nullable=True),
-    # The key that took its place when it was rotated.
+    # The key that replaced it when it was rotated.
     Column("replaced_by", Uuid),
     CheckConstraint(
         "cardinality(scopes) > 0 and scopes <@ array['publish', 'manage', 'read', 'replay']", name="scopes"
@@ -95,30 +94,30 @@ endpoints = Table(
     Column("url", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("filter", ARRAY(Text), nullable=False),
-    # Beside the types: only what shares a channel, only what holds the condition. Null: whatever comes.
+    # In addition to types: events that share a channel, events that meet the condition. Null: all.
     Column("channels", ARRAY(Text)),
     Column("condition", Text),
     Column("state", Text, nullable=False),
     Column("state_reason", Text),
     Column("state_actor", Text),
     _timestamp_column("state_changed_at"),
-    # Custom headers often carry a receiver's token: names are readable, values are sealed.
+    # Custom headers often carry a receiver's token: names are readable, values are encrypted.
     Column("header_names", ARRAY(Text), nullable=False),
     Column("sealed_headers", LargeBinary),
-    # How the engine shows who it is: what of it may be shown, and the whole of it, sealed.
+    # How the engine authenticates: the part that may be shown, and all of it, encrypted.
     Column("auth", JSON(none_as_null=True)),
     Column("sealed_auth", LargeBinary),
     Column("client_certificate", JSON(none_as_null=True)),
     Column("sealed_identity", LargeBinary),
-    # Null: what it was before there was a choice.
+    # Null: the default, from before there was a choice.
     Column("format", Text),
     Column("payload", Text),
     Column("signature", Text, nullable=False),
     Column("schedule_seconds", ARRAY(Double)),
     Column("timeout_seconds", Double),
-    # It gets what the engine has to say to its tenant, and none of the tenant's own events.
+    # It gets the engine's own events for its tenant, and none of the tenant's events.
     Column("operational", Boolean, nullable=False, server_default=text("false")),
-    # Limits of its own; what is null has the operator's default.
+    # The endpoint's own limits; null: the operator's default.
     Column("in_flight_max", Integer),
     Column("rate_limit", Integer),
     Column("rate_per_seconds", Double),
@@ -166,14 +165,14 @@ events = Table(
     Column("id", Uuid, primary_key=True),
     Column("tenant_id", Uuid, nullable=False),
     Column("type", Text, nullable=False),
-    Column("body", LargeBinary),  # null: erased, or no longer kept
+    Column("body", LargeBinary),  # null: erased or expired
     Column("body_sha256", LargeBinary, nullable=False),
     Column("matched", Integer, nullable=False),
     _timestamp_column("created_at"),
     Column("idempotency_key", Text),
     _timestamp_column("erased_at", nullable=True),
-    Column("traceparent", Text),  # where a trace is wanted: the one that it came in
-    Column("channels", ARRAY(Text)),  # those that its producer gave it
+    Column("traceparent", Text),  # the producer's trace, if tracing is on
+    Column("channels", ARRAY(Text)),  # given by the producer
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "idempotency_key", postgresql_where=text("idempotency_key is not null")),
     postgresql_partition_by="RANGE (id)",
@@ -187,18 +186,18 @@ deliveries = Table(
     Column("event_id", Uuid, nullable=False),
     Column("endpoint_id", Uuid, nullable=False),
     Column("event_type", Text, nullable=False),
-    # The pattern of the endpoint's filter that asked for it; null: it was sent to this endpoint by name.
+    # The pattern of the endpoint's filter that matched; null: it was sent to this endpoint by name.
     Column("matched_by", Text),
-    # Why the endpoint's condition could not be answered for the event, which was sent all the same.
+    # Why the endpoint's condition could not be evaluated; the event was sent anyway.
     Column("condition_failed", Text),
-    # 'pending' until final: whether it is in flight is told by `schedule`. No index may name this column, so
+    # 'pending' until final; `schedule` knows whether it is in flight. No index may name this column, so
     # that the one update of a delivery's life stays within its page (heap-only).
     Column("status", Text, nullable=False, server_default=text("'pending'")),
     Column("reason", Text),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _timestamp_column("created_at"),
     _timestamp_column("finished_at", nullable=True),
-    # What the last attempt came to, and the number under which its endpoint was owed it: while it is pending,
+    # The last attempt's outcome and the endpoint's sequence number: while it is pending,
     # `schedule` has them.
     Column("outcome", Text),
     Column("http_status", SmallInteger),
@@ -228,7 +227,7 @@ attempts = Table(
     Column("total_us", Integer),
     Column("url", Text, nullable=False),
     Column("address", Text),
-    # json, not jsonb: headers keep the order in which they went over the wire.
+    # json, not jsonb: headers keep their order on the wire.
     Column("request_headers", JSON, nullable=False),
     Column("body_sha256", LargeBinary, nullable=False),
     Column("key_ids", Text, nullable=False),
@@ -248,7 +247,7 @@ attempts = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
-# What happened to endpoints and deliveries beside attempts: who paused, which breaker opened until when.
+# Events of endpoints and deliveries other than attempts: who paused, which breaker opened until when.
 journal = Table(
     "journal",
     metadata,
@@ -261,7 +260,7 @@ journal = Table(
     Column("actor", Text, nullable=False),
     Column("reason", Text),
     Column("details", JSON, nullable=False),
-    Column("address", Text),  # from where, when it was a person or a key
+    Column("address", Text),  # of a user or a key
     Index(None, "tenant_id", "id"),
     Index("journal_audit_idx", "id", postgresql_where=text("actor <> 'waybill'")),
     Index(None, "endpoint_id", "id", postgresql_where=text("endpoint_id is not null")),
@@ -269,7 +268,7 @@ journal = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
-# Deliveries that ended, but not well: kept by a trigger on `deliveries`, so that those are found among
+# Deliveries that ended badly, written by a trigger on `deliveries`, so that search finds them among
 # millions without an index that names a status.
 failures = Table(
     "failures",
@@ -282,8 +281,8 @@ failures = Table(
     postgresql_partition_by="RANGE (delivery_id)",
 )
 
-# What an endpoint was owed, numbered without a gap at the first claim. No key but the one it is read by: the
-# claim holds the endpoint's health, so nobody else gives numbers.
+# An endpoint's deliveries, numbered without a gap at the first claim. One key is enough: the
+# claim holds the endpoint's health row, so numbers are assigned one at a time.
 endpoint_sequence = Table(
     "endpoint_sequence",
     metadata,
@@ -310,12 +309,12 @@ schedule = Table(
     Column("event_id", Uuid, nullable=False),
     Column("lane", SmallInteger, nullable=False, server_default=text("0")),
     _timestamp_column("due_at"),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),  # made so far, of all runs
+    Column("attempts", Integer, nullable=False, server_default=text("0")),  # made so far, in all runs
     Column(
         "step", Integer, nullable=False, server_default=text("0")
-    ),  # burned in this run of the retry schedule
+    ),  # used in this run of the retry schedule
     Column("claim_id", Uuid),
-    # From when its age counts; null: from when it was made, which its id tells.
+    # When its age starts; null: its creation, which its id tells.
     _timestamp_column("reopened_at", nullable=True),
     Column("outcome", Text),  # of its last attempt
     Column("http_status", SmallInteger),
@@ -356,7 +355,7 @@ endpoint_health = Table(
     Column("earlier_failures", Integer, nullable=False, server_default=text("0")),
     Column("openings", Integer, nullable=False, server_default=text("0")),
     _timestamp_column("probe_at", nullable=True),
-    Column("probe_id", Uuid),  # the delivery that is the probe, while it is on its way
+    Column("probe_id", Uuid),  # the delivery that is the probe, while in flight
     Column("limit_now", Integer, nullable=False),
     Column("limit_ramping", Boolean, nullable=False),
     Column("limit_credit", Integer, nullable=False, server_default=text("0")),
@@ -368,12 +367,12 @@ endpoint_health = Table(
     Column("warned", SmallInteger, nullable=False, server_default=text("0")),
     _timestamp_column("last_failed_at", nullable=True),
     _timestamp_column("last_succeeded_at", nullable=True),
-    Column("sequence", BigInteger, nullable=False, server_default=text("0")),  # the last number given
+    Column("sequence", BigInteger, nullable=False, server_default=text("0")),  # the last number assigned
     CheckConstraint("breaker in ('closed', 'open', 'half_open')", name="breaker"),
     postgresql_with={**_BUSY_TABLE_OPTIONS, "fillfactor": "50"},
 )
 
-# A replay job: what was asked for, by whom, and how far it is. `counts` follow its items exactly: whatever
+# A replay job: selection, actor, progress. `counts` follow its items exactly: whatever
 # moves an item holds this row.
 replays = Table(
     "replays",
@@ -386,16 +385,16 @@ replays = Table(
     Column("actor", Text, nullable=False),
     Column("address", Text),
     Column("hold", Boolean, nullable=False),
-    Column("rate", Double),  # deliveries per second; null: as fast as the lane goes
+    Column("rate", Double),  # deliveries per second; null: unlimited
     Column("state", Text, nullable=False),
-    # Where the selection goes on; null and not yet selected: at its beginning.
+    # Where the selection continues; null and not yet selected: at its beginning.
     Column("cursor", Uuid),
     _timestamp_column("selected_at", nullable=True),
     Column("counts", JSON, nullable=False),
     Column("per_second", Double),
     _timestamp_column("counted_at"),
     _timestamp_column("paced_at"),
-    # The endpoint that the last step ended with, and the one of its items that were looked at again.
+    # The last endpoint of the last step, and of its check of items.
     Column("after_endpoint", Uuid),
     Column("retry_endpoint", Uuid),
     Column("retry_delivery", Uuid),
@@ -408,8 +407,8 @@ replays = Table(
     Index("replays_due_idx", "next_at", postgresql_where=text("next_at is not null")),
 )
 
-# One delivery of a replay job; `was_*` is how it stood, so that what has not gone out yet can be taken back.
-# What was never owed has no delivery until its turn comes: its event's id stands in for it.
+# One delivery of a replay job; `was_*` is its state before, so that unsent deliveries can be recalled.
+# A missing event has no delivery until its turn comes: its event's id stands in for it.
 replay_items = Table(
     "replay_items",
     metadata,
@@ -432,7 +431,7 @@ replay_items = Table(
     ),
     Index(None, "delivery_id"),
     Index(None, "replay_id", "state", "endpoint_id", "delivery_id"),
-    # A queue too: each item moves two or three times, and those that wait are read from the first one on.
+    # A queue too: each item is updated two or three times, and waiting items are read from the first on.
     postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
 )
 
@@ -449,7 +448,7 @@ figures = Table(
     Index(None, "width", "at"),
 )
 
-# How far that is: one row, held by whoever counts.
+# The rollup's progress: one row, locked while counting.
 figures_progress = Table(
     "figures_progress",
     metadata,
@@ -461,7 +460,7 @@ figures_progress = Table(
     CheckConstraint("id = 1", name="one"),
 )
 
-# People who sign in at the console. An address is kept in lower case: an account has one.
+# Users of the console. E-mail addresses are in lower case, one account each.
 people = Table(
     "people",
     metadata,
@@ -469,19 +468,19 @@ people = Table(
     Column("email", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
-    Column("password_hash", Text),  # null: another door proves who they are
+    Column("password_hash", Text),  # null: they sign in another way
     _timestamp_column("created_at"),
     _timestamp_column("disabled_at", nullable=True),
     CheckConstraint("role in ('viewer', 'support', 'admin')", name="role"),
 )
 
-# What lets a partner see its own tenant for a while. Of a token only its hash is stored, here and below.
+# Links that give a partner access to its tenant. Only hashes of tokens are stored, here and below.
 portal_links = Table(
     "portal_links",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
-    Column("key_id", ForeignKey("api_keys.id")),  # null: the operator made it
+    Column("key_id", ForeignKey("api_keys.id")),  # null: created by the operator
     Column("role", Text, nullable=False),
     Column("label", Text),
     Column("made_by", Text, nullable=False),
@@ -492,7 +491,7 @@ portal_links = Table(
     Index(None, "expires_at"),
 )
 
-# Open sessions: of a person, or of whoever came by a link. They end with what they stand on.
+# Open sessions, of a user or of a portal link. They end with their user or link.
 sessions = Table(
     "sessions",
     metadata,
@@ -506,7 +505,7 @@ sessions = Table(
     Index(None, "expires_at"),
 )
 
-# How often signing in has failed, by a hash of the account, the address, or both: what was typed there may
+# Failed sign-ins by a hash of the account, the address, or both: the text that was typed may
 # have been a password.
 sign_in_failures = Table(
     "sign_in_failures",
@@ -517,17 +516,17 @@ sign_in_failures = Table(
     Index(None, "last_at"),
 )
 
-# Messages of the ingest queue that could not be accepted, until somebody has seen to them. The key that a
-# message carried is not kept: its hash goes into the fingerprint, by which the same message is known again.
+# Dead letters of the ingest queue, until they are retried or discarded. The key that a
+# message carried is not stored: its hash is part of the fingerprint that identifies a repeated message.
 refused_messages = Table(
     "refused_messages",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("tenant_id", ForeignKey("tenants.id")),  # null: its key did not tell
+    Column("tenant_id", ForeignKey("tenants.id")),  # null: unknown, from its key
     Column("key_id", Uuid),
     Column("message_id", Text),
     Column("publisher", Text),
-    Column("body", LargeBinary, nullable=False),  # or how it begins
+    Column("body", LargeBinary, nullable=False),  # or its beginning
     Column("size", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False, unique=True),
@@ -537,15 +536,15 @@ refused_messages = Table(
     Index(None, "last_at"),
 )
 
-# The catalogue of event types: the operator's, the same for every tenant. An archived one is kept, with its
-# versions, for whoever looks at old events.
+# The catalogue of event types: the operator's, the same for every tenant. An archived type stays, with its
+# versions, to explain old events.
 event_types = Table(
     "event_types",
     metadata,
     Column("name", Text, primary_key=True),
     Column("description", Text, nullable=False),
     Column("validation", Text, nullable=False, server_default=text("'off'")),
-    Column("version", Integer, nullable=False),  # the newest, which is in force
+    Column("version", Integer, nullable=False),  # the newest, which applies
     _timestamp_column("created_at"),
     _timestamp_column("changed_at"),
     _timestamp_column("deprecated_at", nullable=True),
@@ -555,8 +554,8 @@ event_types = Table(
     CheckConstraint("validation in ('off', 'reject')", name="validation"),
 )
 
-# What a type's `data` looked like from a version on: a JSON Schema and a list of examples, as JSON texts, so
-# that they are given back as they were written. Append-only.
+# A version of a type's `data`: a JSON Schema and a list of examples, as JSON texts, so
+# that they are returned as they were written. Append-only.
 event_type_versions = Table(
     "event_type_versions",
     metadata,
@@ -568,7 +567,7 @@ event_type_versions = Table(
     _timestamp_column("created_at"),
 )
 
-# How often the catalogue has changed: one row, held by whoever changes it. Processes ask whether they are
+# The number of changes of the catalogue: one row, locked during a change. Processes check whether they are
 # behind.
 catalogue = Table(
     "catalogue",

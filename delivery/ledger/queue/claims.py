@@ -1,7 +1,7 @@
-"""Claims: which endpoints have something due, who takes what, and what is taken back.
+"""Claims: find endpoints with due deliveries, claim, start, hand back and rescue.
 
-Nothing here reads history. `schedule` holds a row per unfinished delivery; its index `schedule_due_idx`
-holds those that no claim has, ordered by endpoint and time.
+Nothing here reads history. `schedule` has a row per unfinished delivery; its index `schedule_due_idx` has the
+unclaimed ones, ordered by endpoint and time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.fast_path import Executor
     from delivery.ledger.db.session import Transaction
 
-# A loose index scan: from endpoint to endpoint, touching the first row of each, whatever lies behind it.
+# A loose index scan: from endpoint to endpoint, reading only the first row of each.
 _READY = text(f"""
     with recursive head as (
         (select endpoint_id, due_at from schedule
@@ -44,11 +44,11 @@ _READY = text(f"""
     left join endpoint_health h on h.endpoint_id = e.id
     where e.deleted_at is not null or {MAY_CLAIM}
 """)  # noqa: S608  a constant
-# Rows that another one is just changing are skipped. The health of these endpoints is locked by this
-# transaction already, so nobody else claims from them. The statement's own time is a bound that the index
-# takes; `clock_timestamp()` would look at all that is not due.
-# The commit need not wait for the disk: a worker's start does, before anything is sent, and brings the claim
-# with it. A claim that a crash has undone is a message that finds nothing, and what it held is claimed again.
+# Rows locked by other transactions are skipped. The health rows of these endpoints are locked by this
+# transaction already, so no other relay claims from them. The statement's own time is a bound that the index
+# can use; `clock_timestamp()` would read everything that is not due.
+# The commit need not wait for the disk: a worker's start waits before anything is sent, and flushes the claim
+# with it. If a crash undoes a claim, its message finds nothing, and its deliveries are claimed again.
 _CLAIM = text("""
     with quota as (
         select * from unnest(cast(:endpoints as uuid[]), cast(:takes as int[]), cast(:probes as bool[]),
@@ -122,7 +122,7 @@ _START_TEMPLATE: Final = """
     left join events ev on ev.id = s.event_id and ev.tenant_id = s.tenant_id
 """
 _START = text(_START_TEMPLATE.format(column=""))
-# Another statement, so that where no trace is wanted nothing of it is paid for.
+# A statement of its own, so that traces cost nothing where they are off.
 _START_TRACED = text(_START_TEMPLATE.format(column=", ev.traceparent"))
 _RETURN_CLAIMS = text("""
     with closed as (
@@ -149,7 +149,7 @@ _EXPIRE_LEASES = text("update claims set lease_until = '-infinity'")
 
 @dataclass(frozen=True, slots=True)
 class ReadyEndpoint:
-    """The first unclaimed delivery of an endpoint: when it is due, whether that is now, or never more."""
+    """An endpoint's first unclaimed delivery: when it is due, and whether it is due now."""
 
     tenant_id: TenantId
     endpoint_id: EndpointId
@@ -160,10 +160,10 @@ class ReadyEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ClaimGrant:
-    """How many deliveries of one endpoint are taken now, at most; its health is locked.
+    """The most deliveries of one endpoint to claim now; its health row is locked.
 
-    A probe is one delivery that an open breaker lets through. With a rate limit, what is taken counts from
-    `counts_from`, and each for one `interval`.
+    A probe is one delivery that an open breaker lets through. With a rate limit, each claimed delivery takes
+    one `interval`, from `rate_from` on.
     """
 
     endpoint_id: EndpointId
@@ -175,23 +175,22 @@ class ClaimGrant:
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """What a claim statement took: how many deliveries for each claim, and of each endpoint."""
+    """The number of claimed deliveries, by claim and by endpoint."""
 
     claims: dict[ClaimId, int]
     by_endpoint: dict[EndpointId, int]
 
     @property
     def size(self) -> int:
-        """Deliveries in all."""
+        """All claimed deliveries."""
         return sum(self.by_endpoint.values())
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """One delivery of a started claim, with the exact bytes that are owed; None: they are no longer kept.
+    """One delivery of a started claim, with the event's exact bytes; None: erased or expired.
 
-    `sequence` is the number under which its endpoint was owed it, `traceparent` the trace that its event came
-    in, where that is asked for.
+    `sequence` is its number at the endpoint; `traceparent` is the event's trace, if it was requested.
     """
 
     delivery_id: DeliveryId
@@ -211,16 +210,16 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class RescueResult:
-    """What came back from lapsed leases; `unstarted` of it had never reached a worker."""
+    """The deliveries rescued from lapsed leases; `unstarted`: those that no worker had started."""
 
     deliveries: int
     unstarted: int
 
 
 async def find_ready_endpoints(tx: Transaction, *, priority: Priority) -> list[ReadyEndpoint]:
-    """The head of the line of every endpoint that is active, or deleted with something still owed.
+    """The first waiting delivery of every endpoint that is active, or deleted with deliveries left.
 
-    Costs a step for each endpoint, not for each delivery.
+    The cost follows the number of endpoints, not of deliveries.
     """
     rows = await tx.execute(_READY, {"lane": priority})
     return [ReadyEndpoint(row.tenant_id, row.endpoint_id, row.due_at, row.due, row.deleted) for row in rows]
@@ -236,9 +235,9 @@ async def claim_deliveries(  # noqa: PLR0913  what claims are made of, each by i
     lease: timedelta,
     already_claimed: int = 0,
 ) -> ClaimResult:
-    """Take what is due within the grants, in claims of at most `batch`; `claims` are ids to use.
+    """Claim due deliveries within the grants, in claims of at most `batch`; `claims` are ids to use.
 
-    The first may be of a claim that this transaction has made and that holds `begun` deliveries so far.
+    The first claim may be one of this transaction that already has `begun` deliveries.
     """
     rows = await execute(
         tx,
@@ -265,13 +264,13 @@ async def claim_deliveries(  # noqa: PLR0913  what claims are made of, each by i
 
 
 async def count_queued(executor: Executor, *, priority: Priority) -> int:
-    """How many deliveries are claimed and wait in the queue."""
+    """Count the claimed deliveries that wait in the queue."""
     (row,) = await execute(executor, _COUNT_QUEUED, {"lane": priority})
     return int(row.waiting)
 
 
 async def count_in_progress(tx: Transaction, *, priority: Priority, max_age: timedelta) -> int:
-    """How many deliveries wait in the queue or are on their way, in claims not older than that."""
+    """Count the deliveries in the queue or in flight, in claims not older than that."""
     (row,) = await execute(tx, _COUNT_IN_PROGRESS, {"lane": priority, "lately": max_age})
     return int(row.working)
 
@@ -279,9 +278,9 @@ async def count_in_progress(tx: Transaction, *, priority: Priority, max_age: tim
 async def start_claim(
     executor: Executor, claim_id: ClaimId, *, worker: str, lease: timedelta, traced: bool = False
 ) -> list[ClaimedDelivery]:
-    """Make the claim this worker's and load its deliveries; nothing if it was started before or rescued.
+    """Start the claim and load its deliveries; nothing if it was started before or rescued.
 
-    `traced`: with the traces that their events came in.
+    `traced`: also load the events' traces.
     """
     words = _START_TRACED if traced else _START
     rows = await execute(executor, words, {"claim": claim_id, "worker": worker, "lease": lease})
@@ -306,22 +305,22 @@ async def start_claim(
 
 
 async def return_claims(tx: Transaction, claim_ids: Sequence[ClaimId]) -> None:
-    """Close these claims and make what they held claimable again, as if they had never been.
+    """Close these claims and make their deliveries claimable again, as if they had not been claimed.
 
-    One that a worker has started after all stays the worker's: the message came through, only its
-    confirmation did not.
+    A claim that a worker has started stays with the worker: its message arrived, only the confirmation was
+    lost.
     """
     freed = await tx.execute(_RETURN_CLAIMS, {"claims": list(claim_ids)})
     await endpoint_health.release_in_flight(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
 
 
 async def rescue_claims(tx: Transaction) -> RescueResult:
-    """Close up to 100 claims whose lease lapsed and make what they still held claimable again."""
+    """Close up to 100 claims with a lapsed lease, and make their unfinished deliveries claimable again."""
     freed = (await tx.execute(_RESCUE)).all()
     await endpoint_health.release_in_flight(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
     return RescueResult(len(freed), sum(row.unstarted for row in freed))
 
 
 async def expire_all_leases(tx: Transaction) -> None:
-    """End every lease: for the embedded default, whose queue is empty whenever it starts."""
+    """End every lease: for the embedded engine, whose queue is empty at start."""
     await tx.execute(_EXPIRE_LEASES)

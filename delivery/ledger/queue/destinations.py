@@ -1,4 +1,4 @@
-"""What a worker must know of an endpoint to deliver to it."""
+"""Loads what a worker needs to deliver to an endpoint."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _SECRETS = text("""
 
 @dataclass(frozen=True, slots=True)
 class SealedDestination:
-    """An endpoint as a worker loads it: still sealed. Secrets are newest first, with the end of each.
+    """An endpoint as a worker loads it, still encrypted. Secrets are newest first, each with its end.
 
-    `format` and `payload` are as they are stored: a newer release may have put there what this one cannot do.
+    `format` and `payload` are as stored: a newer release may have written values that this one does not know.
     """
 
     endpoint_id: EndpointId
@@ -54,7 +54,7 @@ class SealedDestination:
 
 
 async def load_destinations(tx: Transaction, endpoint_ids: Iterable[EndpointId]) -> list[SealedDestination]:
-    """The destinations of these endpoints, deleted ones too: what was claimed before is still sent."""
+    """The destinations of these endpoints, deleted ones too: deliveries claimed before are still sent."""
     ids = list(endpoint_ids)
     secrets: dict[EndpointId, list[tuple[bytes, datetime | None]]] = {}
     rows = (await tx.execute(_ENDPOINTS, {"ids": ids})).all()

@@ -1,7 +1,7 @@
-"""The health of endpoints: a row for each, locked by whoever judges, claims or lets go on.
+"""The health of endpoints: one row each, locked to record results, to claim and to change limits.
 
 Locks are taken in one order everywhere: claims, schedule, deliveries, then health by id of the endpoint, then
-endpoints and tenants. Claims never wait here: an endpoint that somebody is just judging is left for a moment.
+endpoints and tenants. Claims never wait here: an endpoint whose results are being recorded is skipped.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ _WRITE = text("""
         limit_lowered_at, waits_until, failing_since, failed, warned, last_failed_at, last_succeeded_at)
     where h.endpoint_id = w.endpoint_id
 """)
-# A probe that is let go of before it was made is lost: the breaker is open again, and another may go at once.
+# A probe that is handed back before it was sent is lost: the breaker opens again, and may probe at once.
 _RELEASE = text("""
     with freed as materialized (
         select h.endpoint_id, count(*) as count, bool_or(f.delivery_id = h.probe_id) as probe
@@ -121,7 +121,7 @@ _RECOUNT = text("""
 
 @dataclass(frozen=True, slots=True)
 class EndpointHealthRow:
-    """An endpoint's health, how many it has in flight, its probe, and when its rate lets the next go."""
+    """An endpoint's health, its number in flight, its probe, and when its rate allows the next delivery."""
 
     endpoint_id: EndpointId
     health: Health
@@ -132,7 +132,7 @@ class EndpointHealthRow:
 
 @dataclass(frozen=True, slots=True)
 class EndpointGate:
-    """What a claim must know of a locked, active endpoint; `now` is the ledger's, `most` None the default."""
+    """What a claim needs of a locked, active endpoint; `now` is the ledger's, `most` None: default."""
 
     health_row: EndpointHealthRow
     max_in_flight: int | None
@@ -147,12 +147,12 @@ async def insert(tx: Transaction, endpoint_id: EndpointId, health: Health, *, no
 
 
 async def ensure(tx: Transaction, *, limit: int) -> int:
-    """Give a row to every endpoint that has none (made by an older release); returns how many."""
+    """Insert a row for every endpoint without one (created by an older release); returns how many."""
     return (await tx.execute(_ENSURE, {"limit": limit})).rowcount
 
 
 async def read(tx: Transaction, endpoint_id: EndpointId) -> EndpointHealthRow | None:
-    """An endpoint's health as it is now."""
+    """Read an endpoint's health."""
     row = (await tx.execute(_READ, {"id": endpoint_id})).one_or_none()
     return None if row is None else _health_from_row(row)
 
@@ -160,13 +160,13 @@ async def read(tx: Transaction, endpoint_id: EndpointId) -> EndpointHealthRow | 
 async def read_many(
     tx: Transaction, endpoint_ids: Sequence[EndpointId]
 ) -> dict[EndpointId, EndpointHealthRow]:
-    """The health of these endpoints as it is now."""
+    """Read the health of these endpoints."""
     rows = await tx.execute(_READ_MANY, {"ids": list(endpoint_ids)})
     return {EndpointId(row.endpoint_id): _health_from_row(row) for row in rows}
 
 
 async def lock(tx: Transaction, endpoint_ids: Iterable[EndpointId]) -> dict[EndpointId, EndpointHealthRow]:
-    """The health of these endpoints, locked until the transaction ends; waits for whoever has it."""
+    """Lock and read the health of these endpoints, until the transaction ends; waits for other locks."""
     rows = await execute(tx, _LOCK, {"ids": list(endpoint_ids)})
     return {standing.endpoint_id: standing for standing in map(_health_from_row, rows)}
 
@@ -174,7 +174,7 @@ async def lock(tx: Transaction, endpoint_ids: Iterable[EndpointId]) -> dict[Endp
 async def lock_gates(
     tx: Transaction, endpoint_ids: Collection[EndpointId]
 ) -> tuple[dict[EndpointId, EndpointGate], set[EndpointId]]:
-    """The gates of those endpoints that are active, locked; and the active ones that somebody else has."""
+    """Lock the gates of active endpoints; also returns the active ones that are locked elsewhere."""
     rows = await execute(tx, _LOCK_GATES, {"ids": list(endpoint_ids)})
     found = {EndpointId(row.endpoint_id): _gate_from_row(row) for row in rows}
     missing = [endpoint for endpoint in endpoint_ids if endpoint not in found]
@@ -186,7 +186,7 @@ async def lock_gates(
 async def write(
     tx: Transaction, healths: Mapping[EndpointId, Health], *, released: Mapping[EndpointId, int]
 ) -> None:
-    """Write what locked endpoints have become; so many of each are no longer in flight."""
+    """Write the health of locked endpoints, and subtract from each what is no longer in flight."""
     columns: dict[str, list[Any]] = {name: [] for name in _WRITTEN_COLUMNS}
     for endpoint_id, health in healths.items():
         breaker, limit = health.breaker, health.limit
@@ -203,12 +203,12 @@ async def write(
 
 
 async def reset_rate_limit(tx: Transaction, endpoint_id: EndpointId) -> None:
-    """Let the next delivery of a locked endpoint go as if none had gone before: its rate limit changed."""
+    """Reset the rate of a locked endpoint after a change of its limit: the next delivery may go at once."""
     await tx.execute(_RESET_RATE_LIMIT, {"id": endpoint_id})
 
 
 async def release_in_flight(tx: Transaction, freed: Sequence[tuple[EndpointId, DeliveryId]]) -> None:
-    """Take back from what is in flight deliveries that were claimed and not attempted."""
+    """Subtract from what is in flight deliveries that were claimed and not attempted."""
     if freed:
         await lock(tx, {endpoint_id for endpoint_id, _ in freed})
         await tx.execute(
@@ -217,9 +217,9 @@ async def release_in_flight(tx: Transaction, freed: Sequence[tuple[EndpointId, D
 
 
 async def recount_in_flight(tx: Transaction) -> list[EndpointId]:
-    """Count anew what is in flight; returns the endpoints whose count was wrong, which should be none.
+    """Recount what is in flight; returns the endpoints with a wrong count, which should be none.
 
-    In two statements: the second one sees everything that was committed before its locks were taken.
+    In two statements: the second sees everything that was committed before the locks were taken.
     """
     locked = (await tx.execute(_LOCK_IN_FLIGHT)).scalars().all()
     return [EndpointId(id_) for id_ in (await tx.execute(_RECOUNT, {"ids": locked})).scalars()]

@@ -1,4 +1,4 @@
-"""What the accept transaction reads and writes: who wants what, idempotency keys, events, deliveries."""
+"""The SQL of intake: subscriptions, idempotency keys, events and deliveries."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from delivery.ledger.db.fast_path import Executor
     from delivery.ledger.db.session import Transaction
 
-# PostgreSQL takes less than 8,000 bytes; 44 letters and a comma stand for one tenant and endpoint.
+# A NOTIFY payload has less than 8,000 bytes; 44 letters and a comma name one tenant and endpoint.
 _MAX_NOTIFIED_ENDPOINTS = 170
 # Deliveries that one statement writes.
 INSERT_BATCH_SIZE = 5_000
-# Before the names of those that have replays due; who does not know it looks for itself.
+# Marks endpoints with due replays; an older relay that does not know it polls.
 REPLAY_PREFIX = "replay:"
 
 _ENDPOINT_VERSIONS = text("select id, endpoints_version from tenants where id = any (cast(:ids as uuid[]))")
@@ -50,8 +50,8 @@ _FIND_IDEMPOTENCY_KEYS = text("""
     from unnest(cast(:tenants as uuid[]), cast(:keys as text[])) as wanted (tenant_id, key)
     join idempotency_keys k on k.tenant_id = wanted.tenant_id and k.key = wanted.key
 """)
-# All or nothing: only if each tenant's set of endpoints is still what the rows were made from.
-# Due by the ledger's clock: an accepter whose clock is a little ahead must not make deliveries wait.
+# All or nothing: only if each tenant's endpoints are unchanged since they were matched.
+# Due by the ledger's clock: a web process whose clock is ahead must not make deliveries wait.
 _INSERT_TEMPLATE: Final = """
     with standing as materialized (
         select count(*) = cardinality(cast(:known as uuid[])) as current
@@ -98,8 +98,8 @@ _TEMPLATE_SLOTS: Final = (
     "owed_columns",
 )
 _INSERT_EVENTS = text(_INSERT_TEMPLATE.format(**dict.fromkeys(_TEMPLATE_SLOTS, "")))
-# Another statement, so that where there are no traces, no channels and no failed conditions nothing of them
-# is paid for. A list of lists is no array of SQL's: names of channels have no commas.
+# A statement of its own, so that without traces, channels and failed conditions nothing of them
+# costs anything. SQL has no arrays of arrays of unequal length: channels are joined, they have no commas.
 _INSERT_EVENTS_WITH_EXTRAS = text(
     _INSERT_TEMPLATE.format(
         event_columns=", traceparent, channels",
@@ -114,7 +114,7 @@ _NOTIFY = text("select pg_notify(:channel, :payload)")
 
 
 class EventRow(NamedTuple):
-    """One event to insert; `matched` counts the endpoints it is owed to."""
+    """One event to insert; `matched` counts its endpoints."""
 
     id: EventId
     tenant_id: TenantId
@@ -128,9 +128,9 @@ class EventRow(NamedTuple):
 
 
 class DeliveryRow(NamedTuple):
-    """One delivery to insert, due when it was made; `matched_by` is the pattern that asked for it.
+    """One delivery to insert, due at once; `matched_by` is the pattern that matched.
 
-    `condition_failed` says why its endpoint's condition could not be answered for the event.
+    `condition_failed` says why the endpoint's condition could not be evaluated.
     """
 
     id: DeliveryId
@@ -144,7 +144,7 @@ class DeliveryRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKeyRow:
-    """One idempotency key with the request it stands for and the answer that was given."""
+    """One idempotency key with its request and answer."""
 
     tenant_id: TenantId
     key: str
@@ -154,7 +154,7 @@ class IdempotencyKeyRow:
 
 
 async def load_endpoint_versions(tx: Transaction, tenant_ids: Iterable[TenantId]) -> dict[TenantId, int]:
-    """The version of each tenant's set of endpoints; unknown tenants are missing from the answer."""
+    """The version of each tenant's endpoints; unknown tenants are missing from the result."""
     rows = await execute(tx, _ENDPOINT_VERSIONS, {"ids": list(tenant_ids)})
     return {TenantId(row.id): row.endpoints_version for row in rows}
 
@@ -162,7 +162,7 @@ async def load_endpoint_versions(tx: Transaction, tenant_ids: Iterable[TenantId]
 async def load_subscriptions(
     tx: Transaction, tenant_ids: Iterable[UUID], *, operational: bool = False
 ) -> dict[UUID, list[tuple[EndpointId, Subscription]]]:
-    """The endpoints of these tenants with what they want, by tenant: for events, or operational ones."""
+    """The subscriptions of these tenants, by tenant: for events, or of operational endpoints."""
     found: dict[UUID, list[tuple[EndpointId, Subscription]]] = {}
     for row in await tx.execute(_SUBSCRIPTIONS, {"ids": list(tenant_ids), "operational": operational}):
         one = Subscription(tuple(row.filter), tuple(row.channels or ()), row.condition)
@@ -173,8 +173,8 @@ async def load_subscriptions(
 async def insert_idempotency_keys(
     tx: Transaction, keys: Sequence[IdempotencyKeyRow]
 ) -> set[tuple[UUID, str]]:
-    """Insert the keys that are new, and return those; waits for a concurrent holder of the same key."""
-    # One order for everybody, so that two web processes never wait for each other.
+    """Insert the new keys and return them; waits for a concurrent transaction with the same key."""
+    # Always in the same order, so that two web processes never deadlock.
     ordered = sorted(keys, key=lambda row: (row.tenant_id, row.key))
     rows = await execute(
         tx,
@@ -193,7 +193,7 @@ async def insert_idempotency_keys(
 async def find_idempotency_keys(
     tx: Transaction, keys: Sequence[tuple[TenantId, str]]
 ) -> Mapping[tuple[UUID, str], tuple[bytes, bytes]]:
-    """The (request hash, answer) of each key that is known."""
+    """The (request hash, answer) of each known key."""
     rows = await execute(
         tx, _FIND_IDEMPOTENCY_KEYS, {"tenants": [k[0] for k in keys], "keys": [k[1] for k in keys]}
     )
@@ -209,11 +209,11 @@ async def insert_events(
     expected_versions: Mapping[TenantId, int] | None = None,
     traced: bool = False,
 ) -> bool:
-    """Write events and what is owed for them, made `now`, and wake the relay at commit.
+    """Write events with their deliveries, created `now`, and wake the relay at commit.
 
-    `known` are tenants with the version of their endpoints from which the deliveries were made: if one of
-    them has changed since then, nothing is written, and the answer is False. More deliveries than
-    MOST_AT_ONCE need a transaction around them. `traced`: the traces that events came in are kept too.
+    `known` are tenants with the version of their endpoints that the deliveries were made from: if one has
+    changed since, nothing is written and the result is False. More deliveries than fit one statement need a
+    transaction. `traced`: store the events' traces too.
     """
     at_once, more = deliveries[:INSERT_BATCH_SIZE], deliveries[INSERT_BATCH_SIZE:]
     pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
@@ -233,7 +233,7 @@ async def insert_events(
 async def notify_due(
     tx: Transaction, endpoints: set[tuple[TenantId, EndpointId]], *, priority: Priority = Priority.LIVE
 ) -> None:
-    """Tell the relay, at commit, that these endpoints may have something due."""
+    """Notify the relay, at commit, that these endpoints may have due deliveries."""
     if endpoints:
         await execute(
             tx, _NOTIFY, {"channel": DUE_CHANNEL, "payload": encode_due_payload(endpoints, priority=priority)}
@@ -243,7 +243,7 @@ async def notify_due(
 def _choose_statement(
     events: Sequence[EventRow], deliveries: Sequence[DeliveryRow], values: dict[str, Any], *, traced: bool
 ) -> tuple[TextClause, dict[str, Any]]:
-    """The statement that writes all there is to write, with its values."""
+    """Build the statement that writes everything, and its values."""
     more = traced or any(row.channels for row in events) or any(row.condition_failed for row in deliveries)
     if not more:
         return _INSERT_EVENTS, values
@@ -289,7 +289,7 @@ def _bind_values(
 def encode_due_payload(
     endpoints: set[tuple[TenantId, EndpointId]], *, priority: Priority = Priority.LIVE
 ) -> str:
-    """Name the endpoints that have something due; empty (look for yourself) when they are too many."""
+    """Name the endpoints with due deliveries; empty (the relay scans) if they are too many."""
     if len(endpoints) > _MAX_NOTIFIED_ENDPOINTS:
         return ""
     mark = REPLAY_PREFIX if priority is Priority.REPLAY else ""

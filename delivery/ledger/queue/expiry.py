@@ -1,6 +1,6 @@
-"""What time brings: what is owed to nobody or for too long ends, old idempotency keys are forgotten.
+"""Cancels deliveries of deleted endpoints, expires old deliveries, deletes old idempotency keys.
 
-Each statement is bounded; the caller comes again while there is more.
+Each statement is bounded; the caller repeats it while there is more.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _CANCEL = text("""
     from unscheduled
     where deliveries.id = unscheduled.delivery_id and deliveries.tenant_id = unscheduled.tenant_id
 """)
-# Its id tells when a delivery was made, and `schedule` is ordered by it: only what is old is looked at. That
-# no claim has it is said so that the index of what is due does not seem to help: it would read all of that.
+# A delivery's id has its creation time, and `schedule` is ordered by it: only old rows are read. That
+# no claim has it is written so that the planner does not choose the index of due rows and read all of them.
 _EXPIRE = text("""
     with old as materialized (
         select delivery_id from schedule
@@ -84,7 +84,7 @@ async def cancel_for_deleted_endpoints(tx: Transaction, endpoint_ids: Sequence[E
 
 @dataclass(frozen=True, slots=True)
 class ExpiredDelivery:
-    """A delivery that was owed for too long and is no more."""
+    """A delivery that reached its maximum age."""
 
     delivery_id: DeliveryId
     tenant_id: TenantId
@@ -97,7 +97,7 @@ class ExpiredDelivery:
 async def expire_deliveries(
     tx: Transaction, *, older_than: timedelta, now: datetime
 ) -> list[ExpiredDelivery]:
-    """End up to 1,000 deliveries that are owed for longer than that and that no claim has."""
+    """Expire up to 1,000 unclaimed deliveries that are older than that."""
     values = {"floor": build_min_id(now - older_than), "age": older_than, "most": EXPIRY_BATCH_SIZE}
     return [
         ExpiredDelivery(
@@ -113,7 +113,7 @@ async def expire_deliveries(
 
 
 async def delete_idempotency_keys(tx: Transaction, *, older_than: timedelta) -> int:
-    """Delete up to 1,000 idempotency keys past their time; returns how many."""
+    """Delete up to 1,000 expired idempotency keys; returns how many."""
     return (
         await tx.execute(_DELETE_IDEMPOTENCY_KEYS, {"age": older_than, "most": EXPIRY_BATCH_SIZE})
     ).rowcount

@@ -1,4 +1,4 @@
-"""LISTEN: the relay hears of due deliveries at once; polling is the net below it."""
+"""LISTEN: the relay hears of due deliveries at once; polling is the fallback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_CACHED = 10_000
 
 
 class NotificationListener:
-    """A connection that waits for word of due deliveries."""
+    """A connection that waits for notifications of due deliveries."""
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
         """Wrap a connection that already listens."""
@@ -47,7 +47,7 @@ class NotificationListener:
             raise Unavailable(f"The ledger does not answer: {why}") from error
         try:
             await connection.execute(f"listen {DUE_CHANNEL}")
-        except BaseException as error:  # also when it is cancelled: nobody else would close the connection
+        except BaseException as error:  # also on cancellation: nothing else would close it
             await connection.close()
             if isinstance(error, psycopg.Error):
                 raise Unavailable(f"The ledger does not answer: {error}") from error
@@ -55,7 +55,7 @@ class NotificationListener:
         return cls(connection)
 
     async def receive_notifications(self) -> AsyncIterator[tuple[Priority, set[tuple[TenantId, EndpointId]]]]:
-        """Each word as it comes: the lane and the endpoints it names; no endpoints: look for yourself."""
+        """Yield each notification: priority and endpoints; no endpoints: scan for them."""
         try:
             async for notice in self._connection.notifies():
                 payload = notice.payload.removeprefix(REPLAY_PREFIX)
@@ -70,14 +70,14 @@ class NotificationListener:
 
 
 def decode_due_payload(payload: str) -> set[tuple[TenantId, EndpointId]]:
-    """Read what `accepting.due_payload` wrote; anything else reads as an empty set."""
+    """Parse the payload that `enqueue` writes; anything else gives an empty set."""
     try:
         return {_decode_endpoint(part) for part in payload.split(",") if part}
     except ValueError:
         return set()
 
 
-# The busy ones are named again and again.
+# Busy endpoints are named repeatedly.
 @lru_cache(maxsize=_MAX_CACHED)
 def _decode_endpoint(name: str) -> tuple[TenantId, EndpointId]:
     pair = base64.b64decode(name, validate=True)

@@ -1,4 +1,4 @@
-"""Send one delivery again: make a waiting one due now, owe a finished one again."""
+"""Send one delivery again: make a waiting one due now, reopen a finished one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> DeliveryStatus:
     """Make a delivery due now and return its status before: a waiting one sooner, a finished one again.
 
-    One that a worker has is left alone: in flight. Rows are locked in the order in which results are
-    recorded: `schedule`, then `deliveries`.
+    A claimed delivery is unchanged: in flight. Rows are locked in the order of recording: `schedule`, then
+    `deliveries`.
     """
     row = await tx.execute(
         select(schedule.c.claim_id).where(schedule.c.delivery_id == delivery.id).with_for_update()
@@ -43,7 +43,7 @@ async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> Deliv
 
 
 async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> DeliveryStatus:
-    """Owe a finished delivery again, from the start of its schedule; a second request changes nothing."""
+    """Reopen a finished delivery, from the start of its schedule; a second request changes nothing."""
     locked = await tx.execute(select(deliveries).where(deliveries.c.id == delivery_id).with_for_update())
     row = locked.one()
     if row.status != DeliveryStatus.PENDING:

@@ -1,4 +1,4 @@
-"""The record: many outcomes in one transaction, each only under the claim that its worker started."""
+"""Records many outcomes in one transaction, each only under the claim that its worker started."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from delivery.domain.ids import AttemptId, ClaimId, DeliveryId, EndpointId
     from delivery.ledger.db.session import Transaction
 
-# Locking the claim's row first is what keeps rescue away: whoever comes second finds it changed or gone.
+# Locking the claim's row first excludes rescue: the second of the two finds it changed or gone.
 _LOCK_CLAIMS = text("""
     with done as (
         select * from unnest(cast(:claims as uuid[]), cast(:counts as int[])) as d (id, finished)
@@ -146,7 +146,7 @@ class DeliveryFinished:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRescheduled:
-    """The delivery is due again; `step` counts what is burned of its retry schedule."""
+    """The delivery is due again; `step` counts the used steps of its retry schedule."""
 
     due_at: datetime
     step: int
@@ -154,7 +154,7 @@ class DeliveryRescheduled:
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """What one attempt came to, under which claim, and what follows from it."""
+    """One attempt, its claim, and what follows for the delivery."""
 
     claim_id: ClaimId
     attempt: Attempt
@@ -163,17 +163,17 @@ class RecordedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class RecordingResult:
-    """The claims that were gone (rescued), and how many of each endpoint are no longer in flight."""
+    """The claims that were rescued meanwhile, and how many of each endpoint are no longer in flight."""
 
     orphaned_claims: set[ClaimId]
     released: dict[EndpointId, int]
 
 
 async def record_attempts(tx: Transaction, attempts: Sequence[RecordedAttempt]) -> RecordingResult:
-    """Append the attempts and move their deliveries on.
+    """Append the attempts and update their deliveries.
 
-    Attempts are recorded always: they happened. Deliveries move only under claims that still exist. What an
-    endpoint has in flight is not changed here: whoever judges its health does that, in the same transaction.
+    Attempts are always recorded: they happened. Deliveries change only under claims that still exist. The
+    update of endpoint health, in the same transaction, changes what is in flight.
     """
     counts: dict[ClaimId, int] = {}
     for result in attempts:
@@ -197,14 +197,14 @@ async def record_attempts(tx: Transaction, attempts: Sequence[RecordedAttempt]) 
 
 
 async def is_recorded(tx: Transaction, attempt_id: AttemptId) -> bool:
-    """Whether this attempt is in the ledger."""
+    """Whether this attempt was recorded."""
     return (await tx.execute(_IS_RECORDED, {"id": attempt_id})).scalar_one_or_none() is not None
 
 
 async def postpone(
     tx: Transaction, claim_id: ClaimId, deliveries: Sequence[DeliveryId], *, delay: timedelta
 ) -> None:
-    """Give deliveries of a claim back without an attempt; due again after this while."""
+    """Hand back deliveries of a claim without an attempt; due again after this delay."""
     freed = (await tx.execute(_POSTPONE, {"claim": claim_id, "ids": list(deliveries), "by": delay})).all()
     await tx.execute(_CLOSE_FINISHED_CLAIM, {"claim": claim_id})
     await endpoint_health.release_in_flight(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
@@ -213,7 +213,7 @@ async def postpone(
 async def cancel(
     tx: Transaction, claim_id: ClaimId, deliveries: Sequence[DeliveryId], *, reason: str
 ) -> None:
-    """End deliveries of a claim without an attempt: there is nothing that could be sent."""
+    """Finish deliveries of a claim without an attempt: their content is gone."""
     freed = (await tx.execute(_CANCEL, {"claim": claim_id, "ids": list(deliveries), "reason": reason})).all()
     await tx.execute(_CLOSE_FINISHED_CLAIM, {"claim": claim_id})
     await endpoint_health.release_in_flight(tx, [(row.endpoint_id, row.delivery_id) for row in freed])

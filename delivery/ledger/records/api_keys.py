@@ -1,4 +1,4 @@
-"""API keys. Only a hash of a key is ever here."""
+"""API keys. Only their hashes are stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "key_s
 
 @dataclass(frozen=True, slots=True)
 class ExpiringKey:
-    """A key that ends by itself, and when."""
+    """A key with an expiry, and the expiry."""
 
     id: KeyId
     expires_at: datetime
@@ -83,7 +83,7 @@ async def read_page(tx: Transaction, tenant_id: TenantId, page_request: PageRequ
 
 
 async def revoke(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: datetime) -> bytes | None:
-    """End a key and return its hash; the first end stands. None when the tenant has no such key."""
+    """Revoke a key and return its hash; the first revocation counts. None: the tenant has no such key."""
     revoked = await tx.execute(
         update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
@@ -95,7 +95,7 @@ async def revoke(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: dat
 
 
 async def replace(tx: Transaction, key: ApiKey, *, successor_id: KeyId, expires_at: datetime) -> bytes:
-    """Let another key take the place of this one, which expires then; returns its hash."""
+    """Name the key's successor and its expiry; returns its hash."""
     replaced = await tx.execute(
         update(api_keys)
         .where(api_keys.c.tenant_id == key.tenant_id, api_keys.c.id == key.id)
@@ -109,7 +109,7 @@ async def replace(tx: Transaction, key: ApiKey, *, successor_id: KeyId, expires_
 async def find_expiring(
     tx: Transaction, *, after: datetime, before: datetime, limit: int
 ) -> list[ExpiringKey]:
-    """Keys of any tenant that end between these moments with none to take their place, soonest first."""
+    """Keys of any tenant that expire in this range and have no successor, soonest first."""
     rows = await tx.execute(
         select(api_keys.c.id, api_keys.c.expires_at)
         .where(
@@ -125,7 +125,7 @@ async def find_expiring(
 
 
 async def record_use(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: datetime) -> None:
-    """Note that a key was used; never back in time."""
+    """Write when a key was last used; never an earlier time."""
     await tx.execute(
         update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)

@@ -1,4 +1,4 @@
-"""Attempts, as they are shown."""
+"""Attempts, for display."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _COLUMNS_WITHOUT_BODY = [column for column in attempts.c if column.name != "response_body"]
 
-# Each delivery's attempts are looked for in the days between its making and its end, and in no other.
+# Each delivery's attempts are searched in the days between its creation and its end only.
 _BY_DELIVERIES = text(f"""
     select {", ".join(f"found.{column.name}" for column in _COLUMNS_WITHOUT_BODY)},
            cast('' as bytea) as response_body, wanted.place
@@ -54,7 +54,7 @@ _BY_DELIVERIES = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class AttemptCursor:
-    """How far the attempts of some deliveries were read: behind this one, of that delivery."""
+    """A position among the attempts of some deliveries: after this attempt of that delivery."""
 
     delivery_index: int = 0
     last_id: UUID = MIN_ID
@@ -63,7 +63,7 @@ class AttemptCursor:
 async def read_page(
     tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, page_request: PageRequest
 ) -> Page[Attempt]:
-    """The attempts of a delivery, newest first, without the bodies that came back."""
+    """The attempts of a delivery, newest first, without response bodies."""
     rows = await tx.execute(
         select(*_COLUMNS_WITHOUT_BODY, literal(b"", LargeBinary).label("response_body"))
         .where(
@@ -81,7 +81,7 @@ async def read_page(
 async def read(
     tx: Transaction, tenant_id: TenantId, attempt_id: AttemptId
 ) -> tuple[Attempt, bytes | None] | None:
-    """One attempt with the body that came back, and its event's envelope; None: that is no longer kept."""
+    """One attempt with its response body, and its event's envelope; None: erased or expired."""
     query = (
         select(attempts, events.c.body)
         .select_from(attempts.outerjoin(events, events.c.id == attempts.c.event_id))
@@ -94,9 +94,9 @@ async def read(
 async def read_by_deliveries(
     tx: Transaction, deliveries: Sequence[Delivery], cursor: AttemptCursor, *, before: datetime, limit: int
 ) -> tuple[list[Attempt], AttemptCursor | None]:
-    """The attempts of these deliveries that were made before then, in their order, and where to go on.
+    """The attempts of these deliveries made before then, in their order, and where to continue.
 
-    At most `most` of them, without the bodies that came back. No place: that was all.
+    At most `most` of them, without response bodies. No cursor: these were all.
     """
     left = deliveries[cursor.delivery_index :]
     firsts = [_min_attempt_id(one) for one in left]

@@ -1,4 +1,4 @@
-"""The audit: what the journal has of people and keys, newest first, with a bound on what a page looks at."""
+"""The audit log: the journal's entries of users and keys, newest first, within a bound per page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries are asked for. `what` are patterns such as `endpoint.*`; `engine`: also its own."""
+    """A filter of entries. `what` are patterns such as `endpoint.*`; `engine`: the engine's own too."""
 
     actor: str | None = None
     actions: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One entry of the audit, under its id."""
+    """One entry, with its id."""
 
     id: UUID
     entry: JournalEntry
@@ -54,7 +54,7 @@ class AuditRecord:
 async def read_page(
     tx: Transaction, tenant_id: TenantId | None, audit_filter: AuditFilter, page_request: PageRequest
 ) -> Page[AuditRecord]:
-    """The entries that were asked for, newest first; of all tenants where none is named."""
+    """The matching entries, newest first; of all tenants if none is named."""
     await force_custom_plan(tx)
     scope = build_scope(journal.c.id, page_request, since=audit_filter.since, until=audit_filter.until)
     if tenant_id is not None:

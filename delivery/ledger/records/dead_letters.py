@@ -1,4 +1,4 @@
-"""Messages that came over RabbitMQ and could not be accepted."""
+"""Dead letters: messages from RabbitMQ that were refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DELETE_BATCH_SIZE: Final = 1_000
 _SUMMARY_COLUMNS: Final = (
     "id, tenant_id, key_id, message_id, publisher, size, reason, times, first_at, last_at"
 )
-# The same one again, such as one whose acknowledgement was lost, is no second row.
+# A redelivered message, such as one whose acknowledgement was lost, gets no second row.
 _UPSERT = text("""
     insert into refused_messages as r (id, tenant_id, key_id, message_id, publisher, body, size, reason,
                                        fingerprint, first_at, last_at)
@@ -46,7 +46,7 @@ _DELETE_EXPIRED = text("""
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message as it came, and why it was not accepted. `body` None: it was not asked for."""
+    """A message as it came, and why it was refused. `body` None: it was not read."""
 
     id: MessageId
     tenant_id: TenantId | None
@@ -62,7 +62,7 @@ class DeadLetter:
 
 
 async def upsert(tx: Transaction, dead_letter: DeadLetter, *, fingerprint: bytes) -> None:
-    """Write a message down; one with the same fingerprint is counted instead."""
+    """Insert a message; one with the same fingerprint is counted instead."""
     await tx.execute(
         _UPSERT,
         {
@@ -81,24 +81,24 @@ async def upsert(tx: Transaction, dead_letter: DeadLetter, *, fingerprint: bytes
 
 
 async def read_page(tx: Transaction, page_request: PageRequest) -> Page[DeadLetter]:
-    """What is set aside, newest first, without bodies."""
+    """The dead letters, newest first, without bodies."""
     rows = await tx.execute(_PAGE, {"before": page_request.before, "most": page_request.limit + 1})
     return Page.from_rows([_dead_letter_from_row(row) for row in rows], page_request)
 
 
 async def read(tx: Transaction, dead_letter_id: MessageId) -> DeadLetter | None:
-    """One of them with its body."""
+    """One dead letter with its body."""
     row = (await tx.execute(_READ, {"id": dead_letter_id})).one_or_none()
     return None if row is None else _dead_letter_from_row(row, body=bytes(row.body))
 
 
 async def delete(tx: Transaction, dead_letter_id: MessageId) -> bool:
-    """Delete one; whether it was there."""
+    """Delete one; False if there was none."""
     return (await tx.execute(_DELETE, {"id": dead_letter_id})).rowcount == 1
 
 
 async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
-    """Delete up to 1,000 that did not come again since then; whether there may be more."""
+    """Delete up to 1,000 that were not redelivered since then; True if there may be more."""
     return (
         await tx.execute(_DELETE_EXPIRED, {"before": before, "most": DELETE_BATCH_SIZE})
     ).rowcount == DELETE_BATCH_SIZE

@@ -1,4 +1,4 @@
-"""Deliveries, as they are shown."""
+"""Deliveries, for display."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryProgress:
-    """How far a delivery is that is not over, and since when which worker has it.
+    """The progress of an unfinished delivery: its claim and worker.
 
-    `step` counts what is burned of its retry schedule. `claimed_at` None: nobody has it; `worker` None: it is
-    still in the queue.
+    `step` counts the used steps of its retry schedule. `claimed_at` None: unclaimed; `worker` None: still in
+    the queue.
     """
 
     step: int
@@ -34,7 +34,7 @@ class DeliveryProgress:
 
 
 async def read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery | None:
-    """One delivery as it stands now."""
+    """Read one delivery."""
     query = select_with_schedule(deliveries).where(
         deliveries.c.id == delivery_id, deliveries.c.tenant_id == tenant_id
     )
@@ -45,7 +45,7 @@ async def read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) ->
 async def read_progress(
     tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId
 ) -> DeliveryProgress | None:
-    """How far a delivery is; None when it is over."""
+    """The progress of a delivery; None if it is finished."""
     query = (
         select(schedule.c.step, claims.c.created_at, claims.c.started_at, claims.c.worker)
         .select_from(schedule.outerjoin(claims, claims.c.id == schedule.c.claim_id))
@@ -56,7 +56,7 @@ async def read_progress(
 
 
 def select_with_schedule(history: FromClause) -> Select[Any]:
-    """Deliveries, of the table or of some rows of it, with what `schedule` knows of those not over."""
+    """Deliveries, of the table or of some rows of it, joined with `schedule` for unfinished ones."""
     return select(
         history.c.id,
         history.c.tenant_id,
@@ -80,7 +80,7 @@ def select_with_schedule(history: FromClause) -> Select[Any]:
 
 
 def delivery_from_row(row: Row[*tuple[Any, ...]]) -> Delivery:
-    """The delivery in a row of `with_schedule`."""
+    """Build the delivery from a row of `with_schedule`."""
     return Delivery(
         id=DeliveryId(row.id),
         tenant_id=TenantId(row.tenant_id),

@@ -1,4 +1,4 @@
-"""Where sealed values are, read and changed step by step, whosever they are."""
+"""All encrypted values of all tenants, read and replaced step by step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column with sealed values, and the one that names the endpoint of each."""
+    """A column with encrypted values, and the column of their endpoint."""
 
     table: Table
     sealed: Column[Any]
@@ -29,7 +29,7 @@ class SealedColumn:
 
     @property
     def update_statement(self) -> TextClause:
-        """What replaces values that are still those that were read."""
+        """Build the statement that replaces values unchanged since they were read."""
         table, column = self.table.name, self.sealed.name
         return text(f"""
             update {table} as one set {column} = given.after
@@ -47,7 +47,7 @@ IDENTITY: Final = SealedColumn(endpoints, endpoints.c.sealed_identity, endpoints
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SealedValue:
-    """One sealed value, and whose it is."""
+    """One encrypted value and its endpoint."""
 
     id: UUID
     tenant_id: UUID
@@ -57,7 +57,7 @@ class SealedValue:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SealedValueChange:
-    """A value that is to be replaced, if it is still the one that was read."""
+    """A value to replace, if it is unchanged since it was read."""
 
     id: UUID
     before: bytes
@@ -65,7 +65,7 @@ class SealedValueChange:
 
 
 async def read_after(tx: Transaction, column: SealedColumn, after: UUID, *, limit: int) -> list[SealedValue]:
-    """The values that come after this id, deleted endpoints' too, in order."""
+    """The values after this id, in order; of deleted endpoints too."""
     table = column.table.c
     rows = await tx.execute(
         select(table.id, table.tenant_id, column.endpoint_id.label("endpoint"), column.sealed.label("sealed"))
@@ -77,7 +77,7 @@ async def read_after(tx: Transaction, column: SealedColumn, after: UUID, *, limi
 
 
 async def replace_values(tx: Transaction, column: SealedColumn, changes: Sequence[SealedValueChange]) -> int:
-    """Replace the values that nobody has changed meanwhile, and say how many those were."""
+    """Replace the values that are unchanged; returns how many."""
     values = {
         "ids": [one.id for one in changes],
         "befores": [one.before for one in changes],
@@ -87,7 +87,7 @@ async def replace_values(tx: Transaction, column: SealedColumn, changes: Sequenc
 
 
 async def count_marks(tx: Transaction, column: SealedColumn) -> dict[bytes, int]:
-    """How many values begin with which mark."""
+    """Count the values by their prefix."""
     mark = func.substring(column.sealed, 1, KEY_MARK_BYTES).label("mark")
     rows = await tx.execute(select(mark, func.count()).where(column.sealed.is_not(None)).group_by(mark))
     return {row[0]: row[1] for row in rows}

@@ -1,4 +1,4 @@
-"""The signing secrets of endpoints: sealed; the newest has no end, older ones sign until theirs."""
+"""The encrypted signing secrets of endpoints: the newest has no end, older ones sign until theirs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def insert(tx: Transaction, secret: SealedSecret) -> None:
 async def read_active(
     tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, now: datetime
 ) -> list[SealedSecret]:
-    """The secrets that sign at this moment, newest first."""
+    """The secrets that sign now, newest first."""
     rows = await tx.execute(
         select(secrets)
         .where(
@@ -53,7 +53,7 @@ async def read_active(
 
 
 async def expire(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, until: datetime) -> None:
-    """Let no secret of the endpoint sign after this moment; an earlier end stands."""
+    """End the endpoint's secrets at this time; an earlier end stays."""
     await tx.execute(
         update(secrets)
         .where(secrets.c.tenant_id == tenant_id, secrets.c.endpoint_id == endpoint_id)

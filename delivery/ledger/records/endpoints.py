@@ -1,4 +1,4 @@
-"""Endpoints. A deleted one keeps its row, for its history, and is found by nothing here."""
+"""Endpoints. A deleted one keeps its row, for its history, and no query here returns it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Transaction
 
 
-# Only if it still leads to where it was found wanting: who has just moved it, has mended it perhaps.
+# Only if its URL is still the failing one: a changed URL may have fixed it.
 _DISABLE = text("""
     update endpoints
     set state = 'disabled', state_reason = :reason, state_actor = :actor, state_changed_at = :at,
@@ -55,7 +55,7 @@ async def insert(tx: Transaction, endpoint: Endpoint) -> None:
 async def read(
     tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, lock: bool = False
 ) -> Endpoint | None:
-    """One endpoint of a tenant; locked, it stays as it is until the transaction ends."""
+    """One endpoint of a tenant, optionally locked until the transaction ends."""
     query = select(endpoints).where(*_match_endpoint(tenant_id, endpoint_id))
     row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
     return None if row is None else _endpoint_from_row(row)
@@ -70,11 +70,11 @@ async def read_page(
     unhealthy: bool = False,
     search_text: str = "",
 ) -> Page[Endpoint]:
-    """A tenant's endpoints, or all tenants', newest first: those in one of these states.
+    """A tenant's endpoints, or all tenants', in one of these states, newest first.
 
-    `troubled`: those that are not active, or whose breaker is not closed. `words` stand in the URL or the
-    description, in letters large or small. Where any of these is asked for, the cost is bounded: a page may
-    hold fewer than asked for, even none, and have a `last` all the same.
+    `troubled`: those that are not active, or whose breaker is not closed. `words` are in the URL or the
+    description, in any case. With such a filter the cost is bounded: a page may have fewer rows than
+    requested, even none, and still a `last`.
     """
     scope = build_scope(endpoints.c.id, page_request)
     if tenant_id is not None:
@@ -101,7 +101,7 @@ async def read_page(
 
 
 async def read_urls(tx: Transaction, endpoint_ids: Iterable[EndpointId]) -> dict[EndpointId, str]:
-    """Where these endpoints lead, deleted ones too."""
+    """The URLs of these endpoints, deleted ones too."""
     wanted = list(set(endpoint_ids))
     if not wanted:
         return {}
@@ -111,7 +111,7 @@ async def read_urls(tx: Transaction, endpoint_ids: Iterable[EndpointId]) -> dict
 
 @dataclass(frozen=True, slots=True)
 class ExpiringCertificate:
-    """An endpoint whose client certificate ends, or has ended, and when."""
+    """An endpoint and the expiry of its client certificate."""
 
     id: EndpointId
     tenant_id: TenantId
@@ -121,7 +121,7 @@ class ExpiringCertificate:
 async def find_expiring_certificates(
     tx: Transaction, *, before: datetime, limit: int
 ) -> list[ExpiringCertificate]:
-    """Endpoints of any tenant whose client certificate ends before then, soonest first."""
+    """Endpoints of any tenant whose client certificate expires before then, soonest first."""
     ends = cast(endpoints.c.client_certificate["not_after"].as_string(), DateTime(timezone=True))
     rows = await tx.execute(
         select(endpoints.c.id, endpoints.c.tenant_id, ends.label("at"))
@@ -133,7 +133,7 @@ async def find_expiring_certificates(
 
 
 async def read_latest_urls(tx: Transaction, *, limit: int) -> list[str]:
-    """Where the active endpoints that were made last lead, whosever they are."""
+    """The URLs of the newest active endpoints, of any tenant."""
     found = await tx.execute(
         select(endpoints.c.url)
         .where(endpoints.c.state == EndpointState.ACTIVE, endpoints.c.deleted_at.is_(None))
@@ -144,7 +144,7 @@ async def read_latest_urls(tx: Transaction, *, limit: int) -> list[str]:
 
 
 async def write(tx: Transaction, endpoint: Endpoint) -> None:
-    """Write a locked endpoint back as it is now."""
+    """Update a locked endpoint."""
     await tx.execute(
         update(endpoints)
         .where(*_match_endpoint(endpoint.tenant_id, endpoint.id))
@@ -166,9 +166,9 @@ async def delete(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, 
 async def disable(
     tx: Transaction, endpoint_id: EndpointId, *, url: str, reason: str, actor: str, at: datetime
 ) -> bool:
-    """Disable an endpoint for what happened at this URL; False when it is disabled, moved or deleted.
+    """Disable an endpoint for its results at this URL; False if it was disabled, moved or deleted.
 
-    Its tenant's version is the caller's to move on: tenants are locked after all endpoints.
+    The caller changes the tenant's version: tenants are locked after all endpoints.
     """
     values = {"id": endpoint_id, "url": url, "reason": reason, "actor": actor, "at": at}
     return (await tx.execute(_DISABLE, values)).rowcount > 0
@@ -226,14 +226,14 @@ def _limit_columns(limits: EndpointLimits) -> dict[str, Any]:
 
 
 def rate_from_row(row: Row[*tuple[Any, ...]]) -> RateLimit | None:
-    """The rate limit in a row of `endpoints`; None: it has none."""
+    """The rate limit from a row of `endpoints`; None: it has none."""
     if row.rate_limit is None:
         return None
     return RateLimit(row.rate_limit, timedelta(seconds=row.rate_per_seconds))
 
 
 def limits_from_row(row: Row[*tuple[Any, ...]]) -> EndpointLimits:
-    """The limits in a row of `endpoints`."""
+    """The limits from a row of `endpoints`."""
     disable_after = row.disable_after_seconds
     return EndpointLimits(
         in_flight=row.in_flight_max,

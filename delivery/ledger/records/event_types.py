@@ -1,4 +1,4 @@
-"""The catalogue of event types. It is nobody's own: whoever may read at all may read it."""
+"""The catalogue of event types, shared by all tenants: every key with the scope `read` may read it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Transaction
 
 _CATALOGUE_VERSION = text("select version from catalogue")
-# A row that whoever changes the catalogue holds until they are done.
+# A row that is locked during each change of the catalogue.
 _LOCK_CATALOGUE = text("""
     insert into catalogue (version) values (1)
     on conflict (id) do update set version = catalogue.version + 1
@@ -37,7 +37,7 @@ VALIDATION_REJECT: Final = "reject"
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A type of events. `version` is the newest one, which is in force; `validation`: `off` or `reject`."""
+    """An event type. `version` is the newest one, which applies; `validation`: `off` or `reject`."""
 
     name: str
     description: str
@@ -53,7 +53,7 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class EventTypeVersionSummary:
-    """Who made which version of a type, and when."""
+    """A version of a type: its actor and time."""
 
     version: int
     made_by: str
@@ -62,7 +62,7 @@ class EventTypeVersionSummary:
 
 @dataclass(frozen=True, slots=True)
 class EventTypeVersion:
-    """What a type's `data` looks like: a JSON Schema and a JSON array of examples, as they were written."""
+    """A type's JSON Schema and its JSON array of examples, as they were written."""
 
     name: str
     version: int
@@ -73,28 +73,28 @@ class EventTypeVersion:
 
 
 async def read_catalogue_version(tx: Transaction) -> int:
-    """How often the catalogue has changed."""
+    """The number of changes of the catalogue."""
     rows = await execute(tx, _CATALOGUE_VERSION, {})
     return int(rows[0].version) if rows else 0
 
 
 async def load_validation_schemas(tx: Transaction) -> Mapping[str, str]:
-    """The schemas that events are held against, by type."""
+    """The schemas that events are validated by, by type."""
     return {row.name: row.schema for row in await execute(tx, _VALIDATION_SCHEMAS, {})}
 
 
 async def lock_catalogue(tx: Transaction) -> None:
-    """Wait for others who change the catalogue, keep them waiting, and count a change."""
+    """Lock the catalogue for a change, and count the change."""
     await tx.execute(_LOCK_CATALOGUE)
 
 
 async def count_types(tx: Transaction) -> int:
-    """How many types there are, archived ones too."""
+    """Count the types, archived ones too."""
     return int((await tx.execute(_COUNT)).scalar_one())
 
 
 async def list_types(tx: Transaction, *, include_archived: bool = False) -> list[EventType]:
-    """All types by name; with archived ones only if they are wanted."""
+    """All types by name, optionally with archived ones."""
     query = select(event_types).order_by(event_types.c.name.collate("C"))
     if not include_archived:
         query = query.where(event_types.c.archived_at.is_(None))
@@ -109,7 +109,7 @@ async def read(tx: Transaction, name: str) -> EventType | None:
 
 
 async def read_versions(tx: Transaction, name: str, *, limit: int) -> list[EventTypeVersionSummary]:
-    """A type's versions without what they say, newest first."""
+    """A type's versions, newest first, without schemas and examples."""
     columns = event_type_versions.c
     query = select(columns.version, columns.made_by, columns.created_at).where(columns.name == name)
     rows = await tx.execute(query.order_by(columns.version.desc()).limit(limit))
@@ -136,7 +136,7 @@ async def list_newest_versions(tx: Transaction) -> list[tuple[EventType, EventTy
 
 
 async def write(tx: Transaction, event_type: EventType) -> None:
-    """Write a type: a new one, or what has changed of it."""
+    """Insert or update a type."""
     values: dict[str, Any] = {name: getattr(event_type, name) for name in event_types.c.keys()}  # noqa: SIM118  columns
     await tx.execute(
         insert_into(event_types).values(values).on_conflict_do_update(index_elements=["name"], set_=values)
@@ -144,7 +144,7 @@ async def write(tx: Transaction, event_type: EventType) -> None:
 
 
 async def append_version(tx: Transaction, version: EventTypeVersion) -> None:
-    """Write a new version; those before it stay."""
+    """Insert a new version."""
     values: dict[str, Any] = {name: getattr(version, name) for name in event_type_versions.c.keys()}  # noqa: SIM118  likewise
     await tx.execute(insert_into(event_type_versions).values(values))
 

@@ -1,4 +1,4 @@
-"""Events, as they are shown."""
+"""Events, for display."""
 
 from __future__ import annotations
 
@@ -47,8 +47,7 @@ _SUMMARY_COLUMNS = (
 class EventSummary:
     """An event without its body; `matched` counts the endpoints it was owed to when it came.
 
-    `channels` are those that its producer gave it.
-    `erased_at`: when its body was erased because somebody asked for it.
+    `channels` are the producer's. `erased_at`: when its body was erased on request.
     """
 
     id: EventId
@@ -62,7 +61,7 @@ class EventSummary:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are asked for: of any of these types, accepted from `since` on and before `until`."""
+    """A filter of events: of any of these types, accepted from `since` on and before `until`."""
 
     types: tuple[str, ...] = ()
     since: datetime | None = None
@@ -74,7 +73,7 @@ class EventFilter:
 async def read(
     tx: Transaction, tenant_id: TenantId, event_id: EventId
 ) -> tuple[EventSummary, bytes | None] | None:
-    """One event, and its envelope as the standard format sends it; None: that is no longer kept."""
+    """One event, and its envelope in the standard format; None: erased or expired."""
     query = select(*_SUMMARY_COLUMNS, events.c.body).where(
         events.c.id == event_id, events.c.tenant_id == tenant_id
     )
@@ -85,7 +84,7 @@ async def read(
 async def read_page(
     tx: Transaction, tenant_id: TenantId | None, event_filter: EventFilter, page_request: PageRequest
 ) -> Page[EventSummary]:
-    """The events that were asked for, newest or oldest first; of all tenants where none is named."""
+    """The matching events, newest or oldest first; of all tenants if none is named."""
     await force_custom_plan(tx)
     scope = build_scope(events.c.id, page_request, since=event_filter.since, until=event_filter.until)
     if tenant_id is not None:
@@ -105,7 +104,7 @@ async def read_page(
 async def _read_page_by_payload(
     tx: Transaction, scope: ScanScope, event_filter: EventFilter, page_request: PageRequest
 ) -> Page[EventSummary]:
-    """Payloads are read by us: a bounded number of events for a page, and of their bytes."""
+    """Filter by payload, in Python: a bounded number of events, and of bytes, per page."""
     query = (
         select(*_SUMMARY_COLUMNS, events.c.body)
         .where(*scope)

@@ -1,4 +1,4 @@
-"""The journal: what happened to endpoints and deliveries beside attempts, by whom and why. Append-only."""
+"""The journal: changes of endpoints, deliveries and more, with actor and reason. Append-only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from delivery.domain.accounts import Actor
     from delivery.ledger.db.session import Transaction
 
-# Whose it is when it is no tenant's, such as an account of the console: no tenant has this id.
+# The owner of entries without a tenant, such as those on console accounts: no tenant has this id.
 NO_TENANT = TenantId(UUID(int=0))
 
 _APPEND = text("""
@@ -47,7 +47,7 @@ _BY_DELIVERY = text("""
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One thing that happened. `what` is `noun.verb`; `details` are plain JSON values."""
+    """One entry. `what` is `noun.verb`; `details` are plain JSON values."""
 
     tenant_id: TenantId
     action: str
@@ -87,12 +87,12 @@ class JournalEntry:
 
     @property
     def owner(self) -> TenantId | None:
-        """The tenant that it concerns; None: none of them, but the engine itself."""
+        """The tenant; None: the entry is about the engine itself."""
         return None if self.tenant_id == NO_TENANT else self.tenant_id
 
 
 async def append(tx: Transaction, entries: Sequence[JournalEntry]) -> None:
-    """Write what happened."""
+    """Append entries."""
     if not entries:
         return
     await tx.execute(
@@ -121,7 +121,7 @@ async def read_by_endpoint(
     until: datetime,
     limit: int,
 ) -> list[JournalEntry]:
-    """What happened to an endpoint as a whole from `since` on and before `until`, newest first."""
+    """The entries of an endpoint from `since` on and before `until`, newest first."""
     values = {"tenant": tenant_id, "endpoint": endpoint_id, "since": since, "until": until, "most": limit}
     return [entry_from_row(row) for row in await tx.execute(_BY_ENDPOINT, values)]
 
@@ -129,13 +129,13 @@ async def read_by_endpoint(
 async def read_by_delivery(
     tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, *, limit: int
 ) -> list[JournalEntry]:
-    """What happened to one delivery beside its attempts, newest first."""
+    """The entries of one delivery, newest first."""
     values = {"tenant": tenant_id, "delivery": delivery_id, "most": limit}
     return [entry_from_row(row) for row in await tx.execute(_BY_DELIVERY, values)]
 
 
 def entry_from_row(row: Row[*tuple[Any, ...]]) -> JournalEntry:
-    """The entry in a row of `journal`."""
+    """Build the entry from a row of `journal`."""
     return JournalEntry(
         tenant_id=TenantId(row.tenant_id),
         action=row.what,

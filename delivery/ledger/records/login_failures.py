@@ -1,4 +1,4 @@
-"""How often signing in has failed, by subject: a hash, so that nothing that was typed is kept."""
+"""Failed sign-ins by subject: a hash, so that no typed text is stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DELETE_BATCH_SIZE = 1_000
 
-# Locks what is there and makes what is not, in one order for all: tries of one subject take turns.
+# Locks or inserts rows, always in the same order: attempts for one subject take turns.
 _LOCK = text("""
     insert into sign_in_failures as f (subject, failures, last_at)
     select subject, 0, :now from unnest(cast(:subjects as bytea[])) as tried (subject) order by subject
@@ -46,7 +46,7 @@ _DELETE_EXPIRED = text("""
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """How often a subject has failed lately, and when last."""
+    """A subject's recent failures, and the last one's time."""
 
     failures: int
     last_at: datetime
@@ -55,24 +55,24 @@ class FailureCount:
 async def lock_counts(
     tx: Transaction, subjects: Sequence[bytes], *, now: datetime
 ) -> dict[bytes, FailureCount]:
-    """What is counted of these subjects, which nobody else counts until the transaction ends."""
+    """Lock and read these subjects' failures, until the transaction ends."""
     rows = await tx.execute(_LOCK, {"subjects": list(subjects), "now": now})
     return {bytes(row.subject): FailureCount(row.failures, row.last_at) for row in rows}
 
 
 async def write(tx: Transaction, failures: Mapping[bytes, int], *, now: datetime) -> None:
-    """Write how often these subjects have failed, just now included."""
+    """Write these subjects' failures, including this one."""
     values = {"subjects": list(failures), "failures": list(failures.values()), "now": now}
     await tx.execute(_WRITE, values)
 
 
 async def clear_failures(tx: Transaction, subjects: Sequence[bytes], *, reset_subject: bytes) -> None:
-    """A try went well: it does not count for these subjects, and for this one nothing does any more."""
+    """Subtract a successful sign-in from these subjects, and reset this one."""
     await tx.execute(_CLEAR, {"subjects": list(subjects), "reset": reset_subject})
 
 
 async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
-    """Delete up to 1,000 subjects that have not failed since then; whether there may be more."""
+    """Delete up to 1,000 subjects without a failure since then; True if there may be more."""
     return (
         await tx.execute(_DELETE_EXPIRED, {"before": before, "most": DELETE_BATCH_SIZE})
     ).rowcount == DELETE_BATCH_SIZE

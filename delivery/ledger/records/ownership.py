@@ -1,4 +1,4 @@
-"""Which tenant has a thing."""
+"""Finds the tenant that owns a record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from delivery.ledger.db.session import Transaction
 
-# The id of each is its key, and tells the day where there is a partition for each: one is read.
+# Each id is a primary key and tells the day of its partition: one partition is read.
 _OWNER_COLUMNS: Final = {
     Prefix.TENANT: (tenants.c.id, tenants.c.id),
     Prefix.KEY: (api_keys.c.id, api_keys.c.tenant_id),
@@ -27,7 +27,7 @@ _OWNER_COLUMNS: Final = {
 
 
 async def find_tenant(tx: Transaction, prefix: Prefix, object_id: UUID) -> TenantId | None:
-    """The tenant that has the thing with this id; None: there is no such thing, or it is of no tenant."""
+    """The tenant of the record with this id; None: no such record, or no tenant."""
     known = _OWNER_COLUMNS.get(prefix)
     if known is None:
         return None

@@ -1,4 +1,4 @@
-"""Open sessions and the links that lead to them. Of a token only its hash is ever here."""
+"""Sessions and portal links. Only hashes of tokens are stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DELETE_BATCH_SIZE = 1_000
 
-# What stands on a link goes with it.
+# A link's sessions are deleted with it.
 _DELETE_EXPIRED = (
     text("""
         delete from sessions where token_sha256 in (
@@ -43,7 +43,7 @@ _DELETE_EXPIRED = (
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open session: of a person, or of whoever came by a link; never of both."""
+    """An open session, of a user or of a portal link, never of both."""
 
     created_at: datetime
     expires_at: datetime
@@ -52,7 +52,7 @@ class Session:
 
 
 async def insert(tx: Transaction, session: Session, *, token_sha256: bytes, address: str | None) -> None:
-    """Write a session that begins."""
+    """Insert a session."""
     await tx.execute(
         insert_into(sessions).values(
             token_sha256=token_sha256,
@@ -66,9 +66,9 @@ async def insert(tx: Transaction, session: Session, *, token_sha256: bytes, addr
 
 
 async def find(tx: Transaction, token_sha256: bytes, *, now: datetime) -> Session | None:
-    """The open session of this token, with whose it is as they are now.
+    """The open session of this token, with its user or link as they are now.
 
-    None: there is none, it has ended, its person was disabled, or the key that made its link has.
+    None: no session, it has ended, its user is disabled, or its link's key has ended.
     """
     whole = sessions.outerjoin(people).outerjoin(portal_links).outerjoin(api_keys)
     found = await tx.execute(
@@ -89,12 +89,12 @@ async def find(tx: Transaction, token_sha256: bytes, *, now: datetime) -> Sessio
 
 
 async def end(tx: Transaction, token_sha256: bytes) -> None:
-    """End one session, if it is open."""
+    """Delete one session, if it is open."""
     await tx.execute(delete(sessions).where(sessions.c.token_sha256 == token_sha256))
 
 
 async def end_all(tx: Transaction, user_id: UserId, *, except_token: bytes | None = None) -> int:
-    """End every session of a person, but the one of this token; returns how many."""
+    """Delete every session of a user except the one of this token; returns how many."""
     theirs = delete(sessions).where(sessions.c.person_id == user_id)
     return (
         await tx.execute(
@@ -104,7 +104,7 @@ async def end_all(tx: Transaction, user_id: UserId, *, except_token: bytes | Non
 
 
 async def insert_link(tx: Transaction, link: PortalLink, *, token_sha256: bytes) -> None:
-    """Write a link that was just made."""
+    """Insert a link."""
     await tx.execute(
         insert_into(portal_links).values(
             id=link.id,
@@ -121,7 +121,7 @@ async def insert_link(tx: Transaction, link: PortalLink, *, token_sha256: bytes)
 
 
 async def find_link(tx: Transaction, token_sha256: bytes, *, now: datetime) -> PortalLink | None:
-    """The link of this token, unless it has ended or the key that made it has."""
+    """The link of this token, unless it or the key that created it has ended."""
     found = await tx.execute(
         select(portal_links)
         .select_from(portal_links.outerjoin(api_keys))
@@ -133,7 +133,7 @@ async def find_link(tx: Transaction, token_sha256: bytes, *, now: datetime) -> P
 
 
 async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
-    """Delete up to 1,000 sessions and 1,000 links that ended before then; whether there may be more."""
+    """Delete up to 1,000 sessions and 1,000 links that ended before then; True if there may be more."""
     gone = [
         (await tx.execute(statement, {"before": before, "most": DELETE_BATCH_SIZE})).rowcount
         for statement in _DELETE_EXPIRED
@@ -142,7 +142,7 @@ async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
 
 
 def _key_is_valid(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """True also where no key made the link."""
+    """Whether the link's key is valid; True if no key created it."""
     expires_at = api_keys.c.expires_at
     return api_keys.c.revoked_at.is_(None), or_(expires_at.is_(None), expires_at > now)
 

@@ -32,14 +32,14 @@ async def insert(tx: Transaction, tenant: Tenant) -> None:
 
 
 async def read(tx: Transaction, tenant_id: TenantId, *, lock: bool = False) -> Tenant | None:
-    """One tenant; locked against other changes of it, not against what is written for it."""
+    """One tenant, optionally locked against other changes of its row."""
     query = select(*_COLUMNS).where(tenants.c.id == tenant_id)
     row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
     return None if row is None else _tenant_from_row(row)
 
 
 async def write(tx: Transaction, tenant: Tenant) -> None:
-    """Write what may change of a tenant."""
+    """Update a tenant."""
     changed = {"name": tenant.name, "retention": dict(tenant.retention) or None}
     await tx.execute(update(tenants).where(tenants.c.id == tenant.id).values(**changed))
 
@@ -47,9 +47,9 @@ async def write(tx: Transaction, tenant: Tenant) -> None:
 async def read_page(
     tx: Transaction, page_request: PageRequest, *, name_contains: str | None = None
 ) -> Page[Tenant]:
-    """Tenants, newest first; only those whose names hold these letters, large or small.
+    """Tenants, newest first; optionally only those whose name contains this text, in any case.
 
-    The page may hold fewer than asked for, even none, and have a `last` all the same: its cost is bounded.
+    The cost is bounded: a page may have fewer rows than requested, even none, and still a `last`.
     """
     scope = build_scope(tenants.c.id, page_request)
     if name_contains is None:
@@ -64,7 +64,7 @@ async def read_page(
 
 
 async def read_names(tx: Transaction, tenant_ids: Iterable[TenantId]) -> dict[TenantId, str]:
-    """What these tenants are called."""
+    """The names of these tenants."""
     wanted = list(set(tenant_ids))
     if not wanted:
         return {}
@@ -73,7 +73,7 @@ async def read_names(tx: Transaction, tenant_ids: Iterable[TenantId]) -> dict[Te
 
 
 async def bump_endpoints_version(tx: Transaction, tenant_id: TenantId) -> bool:
-    """Tell every accepter that it must read the tenant's endpoints again; False for an unknown tenant."""
+    """Make every web process reload the tenant's endpoints; False for an unknown tenant."""
     row = await tx.execute(
         update(tenants)
         .where(tenants.c.id == tenant_id)

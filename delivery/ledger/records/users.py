@@ -1,4 +1,4 @@
-"""People: accounts of the console. Of a password only its hash is ever here."""
+"""Users: accounts of the console. Only hashes of passwords are stored."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """A person, and the hash of their password; None: they have none."""
+    """A user and the hash of their password; None: they have none."""
 
     user: User
     password_hash: str | None
 
 
 async def insert(tx: Transaction, user: User, *, password_hash: str | None) -> bool:
-    """Write a new account; False when its address has one already."""
+    """Insert an account; False if its e-mail address has one already."""
     made = await tx.execute(
         insert_into(people)
         .values(
@@ -48,22 +48,22 @@ async def insert(tx: Transaction, user: User, *, password_hash: str | None) -> b
 
 
 async def read(tx: Transaction, user_id: UserId, *, lock: bool = False) -> UserRow | None:
-    """One account; locked against other changes of it."""
+    """One account, optionally locked against other changes."""
     return await _read_one(tx, people.c.id == user_id, lock=lock)
 
 
 async def find(tx: Transaction, email: str) -> UserRow | None:
-    """The account of this address, which is in lower case."""
+    """The account with this e-mail address, which is in lower case."""
     return await _read_one(tx, people.c.email == email, lock=False)
 
 
 async def has_users(tx: Transaction) -> bool:
-    """Whether there is any account at all."""
+    """Whether any account exists."""
     return (await tx.execute(select(people.c.id).limit(1))).one_or_none() is not None
 
 
 async def read_page(tx: Transaction, page_request: PageRequest) -> Page[User]:
-    """People, newest first."""
+    """Users, newest first."""
     rows = await tx.execute(
         select(people)
         .where(people.c.id < page_request.before)
@@ -74,7 +74,7 @@ async def read_page(tx: Transaction, page_request: PageRequest) -> Page[User]:
 
 
 async def lock_active_admins(tx: Transaction) -> set[UserId]:
-    """Admins who can sign in, all of them locked: whoever wants to make them fewer takes their turn."""
+    """Lock and read the admins who can sign in: transactions that would remove one take turns."""
     rows = await tx.execute(
         select(people.c.id)
         .where(people.c.role == Role.ADMIN, people.c.disabled_at.is_(None))
@@ -85,7 +85,7 @@ async def lock_active_admins(tx: Transaction) -> set[UserId]:
 
 
 async def write(tx: Transaction, user: User) -> None:
-    """Write what may change of a person."""
+    """Update a user."""
     changed = {"name": user.name, "role": user.role, "disabled_at": user.disabled_at}
     await tx.execute(update(people).where(people.c.id == user.id).values(**changed))
 
@@ -96,7 +96,7 @@ async def set_password(tx: Transaction, user_id: UserId, password_hash: str) -> 
 
 
 def user_from_row(row: RowMapping) -> User:
-    """A person from a row that has the columns of `people`."""
+    """Build a user from a row with the columns of `people`."""
     return User(
         id=UserId(row[people.c.id]),
         email=row[people.c.email],

@@ -1,4 +1,4 @@
-"""The deliveries of replay jobs: enlisted, looked at again, shown. Whoever changes them holds the job."""
+"""The items of replay jobs: added, checked, listed. Changes need the job's lock."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ADD_ITEMS = text("""
     )
     select count(*) from enlisted
 """)
-# A loose index scan: from endpoint to endpoint, whatever lies between.
+# A loose index scan: from endpoint to endpoint.
 _ENDPOINTS = text("""
     with recursive turn as (
         (select endpoint_id from replay_items
@@ -55,7 +55,7 @@ _COUNT_QUEUED = text("""
         where replay_id = :replay and state = 'queued' and endpoint_id = wanted.id
     ) as found
 """)
-# A job's id comes from the row that is joined: as a constant it would have all of the job's items read.
+# A job's id comes from the joined row: with a constant, the planner would read all of the job's items.
 _SETTLE_TEMPLATE = """
     with looked as materialized ({which}), stands as materialized (
         select cast(:replay as uuid) as replay_id, looked.delivery_id,
@@ -116,7 +116,7 @@ _BY_DELIVERY = text("""
 
 @dataclass(frozen=True, slots=True)
 class ItemStateChange:
-    """So many deliveries of a job came from one state into another."""
+    """A number of deliveries of a job that changed from one state to another."""
 
     before: ItemState
     after: ItemState
@@ -125,7 +125,7 @@ class ItemStateChange:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReplay:
-    """A job that a delivery was in; `was` is how the delivery stood, None: it was on its way anyway."""
+    """A job with a delivery; `was` is the delivery's status before, None: it was in flight anyway."""
 
     replay_id: ReplayId
     actor: str
@@ -137,7 +137,7 @@ class DeliveryReplay:
 async def add_items(
     tx: Transaction, replay_id: ReplayId, items: Sequence[tuple[UUID, EndpointId, EventId]]
 ) -> int:
-    """Put deliveries on a job's list, each once; returns how many are new on it."""
+    """Add deliveries to a job, each once; returns how many were new."""
     values = {
         "replay": replay_id,
         "ids": [one[0] for one in items],
@@ -150,7 +150,7 @@ async def add_items(
 async def find_endpoints(
     tx: Transaction, replay_id: ReplayId, state: ItemState, *, after: UUID, limit: int
 ) -> list[EndpointId]:
-    """The endpoints behind this one that have deliveries in a state, in the order of their ids."""
+    """The endpoints after this one with deliveries in a state, in the order of their ids."""
     values = {"replay": replay_id, "state": state, "after": after, "most": limit}
     return [EndpointId(row.endpoint_id) for row in await tx.execute(_ENDPOINTS, values)]
 
@@ -158,7 +158,7 @@ async def find_endpoints(
 async def count_queued(
     tx: Transaction, replay_id: ReplayId, endpoints: Sequence[EndpointId]
 ) -> dict[EndpointId, int]:
-    """How many deliveries of these endpoints are in the lane for a job."""
+    """Count a job's queued deliveries, by endpoint."""
     rows = await tx.execute(_COUNT_QUEUED, {"replay": replay_id, "endpoints": list(endpoints)})
     return {EndpointId(row.endpoint_id): row.number for row in rows}
 
@@ -166,7 +166,7 @@ async def count_queued(
 async def settle_queued(
     tx: Transaction, replay_id: ReplayId, endpoints: Sequence[EndpointId]
 ) -> list[ItemStateChange]:
-    """See what came of those of these endpoints that are in the lane."""
+    """Update the queued items of these endpoints from their deliveries."""
     rows = await tx.execute(_SETTLE_QUEUED, {"replay": replay_id, "endpoints": list(endpoints)})
     return _state_changes_from_rows(rows)
 
@@ -174,7 +174,7 @@ async def settle_queued(
 async def settle_retrying(
     tx: Transaction, replay_id: ReplayId, after: tuple[UUID, UUID], *, limit: int
 ) -> tuple[list[ItemStateChange], tuple[UUID, UUID] | None]:
-    """See what came of some that are retried, and where to go on looking; None: these were the last."""
+    """Update some retrying items, and return where to continue; None: these were the last."""
     values = {"replay": replay_id, "endpoint": after[0], "delivery": after[1], "most": limit}
     rows = (await tx.execute(_SETTLE_RETRYING, values)).all()
     full = sum(row.number for row in rows) == limit
@@ -185,7 +185,7 @@ async def settle_retrying(
 async def read_page(
     tx: Transaction, replay_id: ReplayId, state: ItemState | None, page_request: PageRequest
 ) -> Page[ReplayItem]:
-    """The deliveries of a job, oldest first, as rows with an `id` to go on behind."""
+    """The deliveries of a job, oldest first, as rows with an `id` to continue after."""
     values = {
         "replay": replay_id,
         "after": page_request.after,

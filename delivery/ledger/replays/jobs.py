@@ -1,4 +1,4 @@
-"""Replay jobs as rows: what was asked for, how far it is, and which have a step to take."""
+"""Replay jobs: selection, progress, and the jobs whose next step is due."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _CHANGE_STATE = text("""
                        counted_at = clock_timestamp()
     where id = :id
 """)
-# A step that is under way holds its row and is left alone; one whose message was lost is late, not lost.
+# A running step has its row locked and is skipped; a step whose message was lost is late, not lost.
 _CLAIM_DUE = text("""
     with due as (
         select id from replays where next_at <= clock_timestamp() order by next_at limit :most
@@ -71,7 +71,7 @@ _END_STEP = text("""
 
 @dataclass(slots=True)
 class ReplayStep:
-    """A job while a step of it is taken: its row is locked. What the step changes is written when it ends."""
+    """A job during a step: its row is locked. The step's changes are written at its end."""
 
     replay: Replay
     counts: dict[ItemState, int]
@@ -84,14 +84,14 @@ class ReplayStep:
     now: datetime
 
     def move_items(self, before: ItemState | None, after: ItemState, count: int) -> None:
-        """So many deliveries stand elsewhere now."""
+        """Count deliveries that changed state."""
         if before is not None:
             self.counts[before] = self.counts.get(before, 0) - count
         self.counts[after] = self.counts.get(after, 0) + count
 
 
 async def insert(tx: Transaction, replay: Replay) -> None:
-    """Write a new job; it has a step to take at once."""
+    """Insert a job; its first step is due at once."""
     wanted = replay.selection
     await tx.execute(
         _INSERT,
@@ -114,7 +114,7 @@ async def insert(tx: Transaction, replay: Replay) -> None:
 async def read(
     tx: Transaction, tenant_id: TenantId, replay_id: ReplayId, *, lock: bool = False
 ) -> Replay | None:
-    """One job as it stands; locked, no step of it is under way."""
+    """One job; if locked, no step of it runs."""
     found = await tx.execute(_LOCK if lock else _READ, {"id": replay_id, "tenant": tenant_id})
     row = found.one_or_none()
     return None if row is None else _replay_from_row(row)
@@ -123,7 +123,7 @@ async def read(
 async def read_page(
     tx: Transaction, tenant_id: TenantId | None, state: ReplayState | None, page_request: PageRequest
 ) -> Page[Replay]:
-    """A tenant's jobs, newest first; all tenants' where none is named."""
+    """A tenant's jobs, newest first; all tenants' if none is named."""
     values = {"before": page_request.before, "state": state, "most": page_request.limit + 1}
     query = _PAGE_ALL_TENANTS
     if tenant_id is not None:
@@ -132,24 +132,24 @@ async def read_page(
 
 
 async def change_state(tx: Transaction, replay_id: ReplayId, state: ReplayState) -> None:
-    """Have a job that is locked go on in another state, with a step at once."""
+    """Change the state of a locked job; its next step is due at once."""
     await tx.execute(_CHANGE_STATE, {"id": replay_id, "state": state})
 
 
 async def claim_due(tx: Transaction, *, limit: int, lease: timedelta) -> list[ReplayId]:
-    """The jobs that have a step to take, who waited longest first; they are due again after `patience`."""
+    """The jobs with a due step, longest waiting first; they are due again after `patience`."""
     rows = await tx.execute(_CLAIM_DUE, {"most": limit, "patience": lease})
     return [ReplayId(row.id) for row in rows]
 
 
 async def read_next_due_delay(tx: Transaction) -> timedelta | None:
-    """How long until the next job has a step to take; None: none has."""
+    """The time until the next step is due; None: no step is."""
     left: timedelta | None = (await tx.execute(_NEXT)).scalar_one()
     return left
 
 
 async def begin_step(tx: Transaction, replay_id: ReplayId) -> ReplayStep | None:
-    """Lock a job for a step of it; None: somebody else takes one just now, or there is nothing to do."""
+    """Lock a job for a step; None: another step of it runs, or none is due."""
     row = (await tx.execute(_BEGIN_STEP, {"id": replay_id})).one_or_none()
     if row is None or row.next_at is None:
         return None
@@ -171,7 +171,7 @@ async def begin_step(tx: Transaction, replay_id: ReplayId) -> ReplayStep | None:
 async def end_step(
     tx: Transaction, step: ReplayStep, *, per_second: float | None, pause: timedelta | None
 ) -> None:
-    """Write what a step came to; `pause` is how long until the next one, None: there is none."""
+    """Write a step's changes; `pause` is the time until the next step, None: there is none."""
     endpoint, delivery = step.retry_cursor or (None, None)
     await tx.execute(
         _END_STEP,

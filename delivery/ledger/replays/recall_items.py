@@ -1,6 +1,6 @@
-"""Deliveries of a replay job that are taken back before a worker has them, as if nobody had asked.
+"""Recalls a replay job's deliveries before a worker has them, as if they had never been replayed.
 
-Locks: the job, then `schedule`, then `deliveries`. What another job waits for too is left to it.
+Locks: the job, then `schedule`, then `deliveries`. Deliveries that another job waits for stay with that job.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _HAND_OVER = text("""
       and other.state in ('queued', 'retrying')
     returning other.delivery_id
 """)
-# One that was over is over again as it was, with what was tried since; one that waited waits as it did.
+# A finished delivery is finished as before, with its new attempts; a waiting one waits as before.
 _RESTORE_DELIVERIES = text("""
     with mine as materialized (
         select i.* from replay_items i
@@ -90,10 +90,9 @@ _CANCEL_WAITING = text("""
 async def recall_items(
     tx: Transaction, replay_id: ReplayId, target_state: ItemState, *, include_retrying: bool, limit: int
 ) -> list[ItemStateChange]:
-    """Take deliveries out of the lane that no worker has, and leave them as they were before the job.
+    """Take unstarted deliveries out of the replay queue, and restore their state from before the job.
 
-    With `tried` also those whose attempt failed and that wait for another. What another job waits for too is
-    left to it.
+    With `tried`, also those that wait for a retry. Deliveries that another job waits for stay with that job.
     """
     states = [ItemState.QUEUED, *([ItemState.RETRYING] if include_retrying else [])]
     mine = await tx.execute(
@@ -111,5 +110,5 @@ async def recall_items(
 
 
 async def cancel_waiting(tx: Transaction, replay_id: ReplayId, *, limit: int) -> int:
-    """Take deliveries whose turn has not come off a job; returns how many."""
+    """Remove waiting items from a job; returns how many."""
     return int((await tx.execute(_CANCEL_WAITING, {"replay": replay_id, "most": limit})).scalar_one())

@@ -1,6 +1,6 @@
-"""Deliveries of a replay job whose turn has come: how they stand, and into the lane with them.
+"""Releases a replay job's next deliveries into the replay queue.
 
-Locks: the job, then `schedule`, then `deliveries`. What others hold just now is left for another time.
+Locks: the job, then `schedule`, then `deliveries`. Rows locked by others are left for the next step.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ _SKIP = text("""
     update replay_items i set state = 'skipped', why = wanted.why, changed_at = clock_timestamp()
     from wanted where i.replay_id = wanted.replay_id and i.delivery_id = wanted.id
 """)
-# One job at a time for an endpoint, so that no two find the same event missing.
+# One job at a time per endpoint, so that no two find the same event missing.
 _LOCK_ENDPOINT = text("select pg_advisory_xact_lock(hashtextextended('missing:' || :endpoint, 0))")
 _ALREADY_OWED = text("""
     select wanted.id from unnest(cast(:events as uuid[])) as wanted (id)
@@ -129,7 +129,7 @@ _CREATE = text("""
 
 @dataclass(frozen=True, slots=True)
 class WaitingItem:
-    """A delivery whose turn has come. `kept`: its event's content is."""
+    """A delivery whose turn has come. `kept`: its event's content is still stored."""
 
     delivery_id: DeliveryId
     endpoint_id: EndpointId
@@ -139,14 +139,14 @@ class WaitingItem:
 
     @property
     def has_delivery(self) -> bool:
-        """Whether there is a delivery: until then its event's id stands in for it."""
+        """Whether the delivery exists: until then its event's id stands in for it."""
         return self.delivery_id != self.event_id
 
 
 async def lock_waiting(
     tx: Transaction, replay_id: ReplayId, quotas: Sequence[tuple[EndpointId, int]]
 ) -> list[WaitingItem]:
-    """The first that wait for their turn, so many of each endpoint; locked, where nobody has them."""
+    """Lock and read the first waiting items, up to this many per endpoint; skips locked ones."""
     values = {
         "replay": replay_id,
         "endpoints": [endpoint for endpoint, _ in quotas],
@@ -189,23 +189,23 @@ async def _load_statuses(
 async def reopen_deliveries(
     tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId], *, reason: str
 ) -> None:
-    """Owe deliveries that are over, and locked, again: in the replay lane, with a new schedule."""
+    """Reopen finished, locked deliveries: in the replay queue, with a new schedule."""
     values = {"replay": replay_id, "ids": list(ids), "lane": Priority.REPLAY, "reason": reason}
     await tx.execute(_REOPEN, values)
 
 
 async def advance_deliveries(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId]) -> None:
-    """Make deliveries that wait, and are locked, due now, in the replay lane."""
+    """Make waiting, locked deliveries due now, in the replay queue."""
     await tx.execute(_ADVANCE, {"replay": replay_id, "ids": list(ids), "lane": Priority.REPLAY})
 
 
 async def adopt_scheduled(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId]) -> int:
-    """Count deliveries in that go out now anyway; returns how many still do."""
+    """Add deliveries that are in flight anyway; returns how many still are."""
     return len((await tx.execute(_ADOPT, {"replay": replay_id, "ids": list(ids)})).all())
 
 
 async def skip_items(tx: Transaction, replay_id: ReplayId, skipped: Sequence[tuple[UUID, str]]) -> None:
-    """Say why deliveries are not sent."""
+    """Mark items as skipped, with the reason."""
     values = {
         "replay": replay_id,
         "ids": [id_ for id_, _ in skipped],
@@ -217,7 +217,7 @@ async def skip_items(tx: Transaction, replay_id: ReplayId, skipped: Sequence[tup
 async def find_already_owed(
     tx: Transaction, endpoint_id: EndpointId, events: Sequence[EventId]
 ) -> set[EventId]:
-    """Which of these events an endpoint was owed; until this transaction ends no other job makes it more."""
+    """Which of these events the endpoint has deliveries for; until this transaction ends no job adds some."""
     await tx.execute(_LOCK_ENDPOINT, {"endpoint": str(endpoint_id)})
     rows = await tx.execute(_ALREADY_OWED, {"endpoint": endpoint_id, "events": list(events)})
     return {EventId(row.id) for row in rows}
@@ -231,7 +231,7 @@ async def create_deliveries(
     *,
     reason: str,
 ) -> None:
-    """Owe events to an endpoint that it was never owed, in the replay lane."""
+    """Create deliveries for missing events of an endpoint, in the replay queue."""
     pairs = list(deliveries)
     values = {
         "replay": replay_id,

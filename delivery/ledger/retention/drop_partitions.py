@@ -1,8 +1,8 @@
-"""Whole days of history that go: taken out of their table by a lock that nobody waits for, then dropped.
+"""Detach expired daily partitions concurrently, then drop them.
 
-`drop table` of a partition, or a plain `detach`, would lock the table itself, and everybody would queue
-behind whoever reads it at the time. `detach … concurrently` waits by itself: it marks the partition, then
-lets everybody finish who may still see it. No transaction can hold it, so this has a connection of its own.
+`drop table` of a partition, or a plain `detach`, would lock the table itself, and every query would wait
+behind the readers of the moment. `detach … concurrently` marks the partition and waits until older queries
+have finished. It cannot run in a transaction, so it has a connection of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Ledger
 
 _TRY_LOCK = "select pg_try_advisory_lock(7233201914205513)"
-# Notes that we leave on partitions.
+# Comments on partitions.
 _TO_DROP_NOTE = "waybill: past its term, to be dropped"
 _NO_PAYLOAD_NOTE = "waybill: holds no payload that could go"
 
@@ -53,21 +53,21 @@ _DETACHED = """
 _IS_OWED = """
     select exists (select from schedule where delivery_id >= %(first)s and delivery_id < %(end)s)
 """
-# Reads all that is owed: once for each day that goes, and that no claim has to pay for an index.
+# Reads all unfinished deliveries, once per dropped day: an index would cost every claim.
 _EVENTS_ARE_OWED = "select exists (select from schedule where event_id >= %(first)s and event_id < %(end)s)"
 _PARTITION_NAME = re.compile(rf"({'|'.join(PARTITIONED_TABLES)})_(\d{{8}})")
 
 
 class PartitionFate(Enum):
-    """What became of a day that was to go."""
+    """The result of dropping a day."""
 
     DROPPED = auto()
-    OWED = auto()  # something of it is still to be delivered
-    BUSY = auto()  # somebody has been reading its table for longer than we wait
+    OWED = auto()  # a delivery of it is unfinished
+    BUSY = auto()  # queries on its table ran for longer than we wait
 
 
 class PartitionDropper:
-    """The connection that takes days away. Only one in the world does so at a time."""
+    """The connection that drops days. An advisory lock allows one at a time."""
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
         """Wrap a connection whose timeouts are set."""
@@ -90,15 +90,15 @@ class PartitionDropper:
         return cls(connection)
 
     async def close(self) -> None:
-        """Let others have their turn."""
+        """Release the lock and close."""
         await self._connection.close()
 
     async def try_lock(self) -> bool:
-        """Whether nobody else is at it; until `close` it is ours."""
+        """Take the lock until `close`; False if another process has it."""
         return bool((await self._fetch_rows(_TRY_LOCK))[0][0])
 
     async def list_partitions(self) -> list[PartitionState]:
-        """The partitions that there are, each with whether it is known to be bare."""
+        """The partitions, each with whether it is marked as having no payloads."""
         rows = await self._fetch_rows(_PARTITIONS, tables=list(PARTITIONED_TABLES))
         return [
             PartitionState(day, payloads_removed=note == _NO_PAYLOAD_NOTE)
@@ -107,7 +107,7 @@ class PartitionDropper:
         ]
 
     async def finish_pending(self) -> list[tuple[DayPartition, PartitionFate]]:
-        """Bring to its end what an earlier run could not: days half taken out, and days not yet dropped."""
+        """Finish an interrupted run: detach and drop its days."""
         fates: list[tuple[DayPartition, PartitionFate]] = []
         for (name,) in await self._fetch_rows(_DETACH_PENDING, tables=list(PARTITIONED_TABLES)):
             day = parse_partition_name(name)
@@ -121,7 +121,7 @@ class PartitionDropper:
         return fates
 
     async def drop_day(self, day: DayPartition) -> PartitionFate:
-        """Drop a day, unless something of it is still owed or somebody reads its table for too long."""
+        """Drop a day, unless a delivery of it is unfinished or queries on its table run too long."""
         if await self._is_owed(day):
             return PartitionFate.OWED
         await self._set_comment(day, _TO_DROP_NOTE)
@@ -132,11 +132,11 @@ class PartitionDropper:
         return await self._drop_or_reattach(day)
 
     async def mark_without_payload(self, day: DayPartition) -> None:
-        """Keep in mind that this day has no payload that could still go."""
+        """Mark this day as having no payloads to delete."""
         await self._set_comment(day, _NO_PAYLOAD_NOTE)
 
     async def _drop_or_reattach(self, day: DayPartition) -> PartitionFate:
-        # From the moment it was marked nobody could find it any more; what was asked for just before counts.
+        # After detaching, no query finds the day; a replay requested just before still counts.
         if await self._is_owed(day):
             first, end = day_id_bounds(day.day)
             values = {"first": sql.Literal(str(first)), "end": sql.Literal(str(end))}
@@ -161,7 +161,7 @@ class PartitionDropper:
     async def _execute_within_timeout(
         self, statement: LiteralString, day: DayPartition, **values: sql.Composable
     ) -> bool:
-        """Run a statement about a day; False when others did not make room for it in time."""
+        """Run a statement on a day; False if its lock was not granted in time."""
         names = {"table": sql.Identifier(day.table), "name": sql.Identifier(day.name)}
         try:
             await self._connection.execute(sql.SQL(statement).format(**names, **values))
@@ -179,7 +179,7 @@ class PartitionDropper:
 
 
 def parse_partition_name(name: str) -> DayPartition | None:
-    """The day that a partition's name tells; None for a table that is none."""
+    """The day in a partition's name; None for other tables."""
     found = _PARTITION_NAME.fullmatch(name)
     if found is None:
         return None

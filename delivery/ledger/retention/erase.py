@@ -1,4 +1,4 @@
-"""Erasing what was sent and what came back, for good; that there was something stays in the ledger."""
+"""Erases event bodies and responses for good; their metadata stays in the ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from delivery.domain.ids import AttemptId, EventId, TenantId
     from delivery.ledger.db.session import Transaction
 
-# The tenant is asked for outside, so that no index by tenant seems to help: it would read all of its day.
+# The tenant is checked outside: otherwise the planner may choose an index by tenant and read its whole day.
 _UNFINISHED = text("""
     with of_event as materialized (
         select id, tenant_id from deliveries where event_id = :event and id >= :floor
@@ -26,7 +26,7 @@ _UNFINISHED = text("""
     from of_event join schedule s on s.delivery_id = of_event.id
     where of_event.tenant_id = :tenant
 """)
-# Those that somebody has locked are left: whoever records a claim locks its rows in an order of its own.
+# Locked rows are skipped: a recorder locks a claim's rows in another order.
 _CANCEL = text("""
     with doomed as materialized (
         select delivery_id from schedule
@@ -55,7 +55,7 @@ _ERASE_ATTEMPT = text("""
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedDelivery:
-    """A delivery of an event that is not over; in flight: a claim has it."""
+    """An unfinished delivery of an event; in flight: a claim has it."""
 
     delivery_id: DeliveryId
     in_flight: bool
@@ -64,22 +64,22 @@ class UnfinishedDelivery:
 async def find_unfinished(
     tx: Transaction, tenant_id: TenantId, event_id: EventId
 ) -> list[UnfinishedDelivery]:
-    """What is still owed of an event."""
+    """The unfinished deliveries of an event."""
     floor = build_min_id(extract_id_time(event_id) - MAX_CLOCK_SKEW)
     rows = await tx.execute(_UNFINISHED, {"event": event_id, "tenant": tenant_id, "floor": floor})
     return [UnfinishedDelivery(DeliveryId(row.delivery_id), row.in_flight) for row in rows]
 
 
 async def cancel(tx: Transaction, deliveries: Sequence[DeliveryId], *, reason: str) -> int:
-    """Cancel those of these deliveries that nobody has just now; returns how many."""
+    """Cancel these deliveries, except claimed and locked ones; returns how many."""
     return (await tx.execute(_CANCEL, {"ids": list(deliveries), "reason": reason})).rowcount
 
 
 async def erase_event(tx: Transaction, tenant_id: TenantId, event_id: EventId, *, at: datetime) -> bool:
-    """Empty an event's body; False when that was done before. Its hash stays."""
+    """Erase an event's body; False if it was erased before. Its hash stays."""
     return (await tx.execute(_ERASE_EVENT, {"id": event_id, "tenant": tenant_id, "at": at})).rowcount > 0
 
 
 async def erase_attempt(tx: Transaction, tenant_id: TenantId, attempt_id: AttemptId, *, at: datetime) -> bool:
-    """Empty what came back to an attempt, headers and body; False when that was done before."""
+    """Erase an attempt's response, headers and body; False if it was erased before."""
     return (await tx.execute(_ERASE_ATTEMPT, {"id": attempt_id, "tenant": tenant_id, "at": at})).rowcount > 0

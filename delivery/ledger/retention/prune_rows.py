@@ -1,7 +1,7 @@
-"""What goes within days that stay: payloads past their term, and what tenants have less kept of.
+"""Deletes expired rows within days that stay: payloads, and data of tenants with shorter periods.
 
-Each statement takes up to 1,000 rows that it finds by an index, and skips rows that somebody else has just
-locked: the caller comes again. Nothing is taken that is still owed.
+Each statement changes up to 1,000 rows that it finds by an index, and skips locked rows: the caller repeats
+it. Unfinished deliveries and their events are never touched.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Transaction
 
 PRUNE_BATCH_SIZE = 1_000
-# Of so many endpoints attempts are looked for at once.
+# Endpoints per statement that deletes attempts.
 ENDPOINT_BATCH_SIZE = 100
-# As many events that are still owed are kept in mind at once.
+# Unfinished events held in memory at once.
 MAX_OWED_EVENTS = 50_000
 NIL_UUID = UUID(int=0)
 
 _TENANT_RETENTION = text("select id, retention from tenants where retention is not null")
-# Reads all that is owed, but seldom: no claim has to pay for an index.
+# Reads all unfinished deliveries, but seldom: an index would cost every claim.
 _OWED_EVENTS = text("""
     select distinct event_id from schedule
     where event_id > :after and event_id < :before order by event_id limit :most
@@ -43,7 +43,7 @@ _PAGE_OF_TENANT = text("""
     select id, body is not null as full from events
     where tenant_id = :tenant and id > :after and id < :before order by id limit :most
 """)
-# By key alone: with bounds of the span beside it, the planner would read the span.
+# By key only: with the range's bounds as well, the planner would read the range.
 _CHOSEN_CTE = """
     with chosen as materialized (
         select e.id from unnest(cast(:ids as uuid[])) as wanted (id)
@@ -59,7 +59,7 @@ _PRUNE_EVENTS = text(f"""
     {_CHOSEN_CTE}
     delete from events e using chosen where e.id = chosen.id
 """)  # noqa: S608  put together from our own text
-# A delivery is pending in its own row while it is owed, and whoever asks for it again locks that row.
+# A delivery's own row is pending until it is finished, and a replay locks that row.
 _PRUNE_DELIVERIES = text("""
     with looked as materialized (
         select id, endpoint_id, sequence, status from deliveries
@@ -114,7 +114,7 @@ _DELETE_REPLAY = text("delete from replays where id = :replay")
 
 @dataclass(frozen=True, slots=True)
 class IdRange:
-    """Ids behind one and before another; of one tenant, or of all."""
+    """A range of ids, both ends excluded; of one tenant, or of all."""
 
     after: UUID
     before: UUID
@@ -123,9 +123,9 @@ class IdRange:
 
 @dataclass(frozen=True, slots=True)
 class PruneStep:
-    """What a statement did: how many rows it looked at, how many it changed, and the last that it saw.
+    """The result of a statement: rows read, rows changed, and the last id read.
 
-    `spared` is the first that has to wait, because it is owed or somebody else is at it.
+    `spared` is the first row that has to wait, because it is unfinished or locked.
     """
 
     scanned: int
@@ -135,36 +135,36 @@ class PruneStep:
 
     @property
     def is_full(self) -> bool:
-        """Whether there may be more behind it."""
+        """Whether there may be more after it."""
         return self.scanned == PRUNE_BATCH_SIZE
 
 
 async def load_tenant_retention(tx: Transaction) -> dict[TenantId, dict[str, int]]:
-    """The terms of tenants that have some of their own."""
+    """The retention periods of tenants with their own."""
     return {TenantId(row.id): dict(row.retention) for row in await tx.execute(_TENANT_RETENTION)}
 
 
 async def find_owed_events(
     tx: Transaction, id_range: IdRange, *, limit: int = MAX_OWED_EVENTS
 ) -> tuple[set[UUID], UUID]:
-    """Events of this span that are still owed to somebody, and up to where that is all of them."""
+    """The unfinished events in this range, and the id up to which these are all."""
     values = {"after": id_range.after, "before": id_range.before, "most": limit}
     found = (await tx.execute(_OWED_EVENTS, values)).scalars().all()
     return set(found), found[-1] if len(found) == limit else id_range.before
 
 
 async def prune_bodies(tx: Transaction, id_range: IdRange, *, owed: Collection[UUID]) -> PruneStep:
-    """Let the first events of a span lose their bodies; all that is told of them otherwise stays."""
+    """Delete the bodies of the first events in a range; the rest of their rows stays."""
     return await _prune_events(tx, _PRUNE_BODIES, id_range, owed)
 
 
 async def prune_events(tx: Transaction, id_range: IdRange, *, owed: Collection[UUID]) -> PruneStep:
-    """Delete the first events of a span."""
+    """Delete the first events in a range."""
     return await _prune_events(tx, _PRUNE_EVENTS, id_range, owed)
 
 
 async def prune_deliveries(tx: Transaction, id_range: IdRange) -> PruneStep:
-    """Delete the first deliveries of a tenant's span that are over, with what finds them."""
+    """Delete the first finished deliveries in a tenant's range, with their rows in other tables."""
     values = {
         "tenant": id_range.tenant_id,
         "after": id_range.after,
@@ -182,7 +182,7 @@ async def read_endpoint_ids(tx: Transaction, tenant_id: TenantId, *, after: UUID
 
 
 async def prune_attempts(tx: Transaction, endpoint_ids: Sequence[EndpointId], *, before: UUID) -> int:
-    """Delete attempts at these endpoints that were made before this id; returns how many."""
+    """Delete these endpoints' attempts before this id; returns how many."""
     values = {"endpoints": list(endpoint_ids), "before": before, "most": PRUNE_BATCH_SIZE}
     return (await tx.execute(_PRUNE_ATTEMPTS, values)).rowcount
 
@@ -190,7 +190,7 @@ async def prune_attempts(tx: Transaction, endpoint_ids: Sequence[EndpointId], *,
 async def find_old_replay(
     tx: Transaction, *, floor: UUID, before: datetime, tenant_id: TenantId | None = None
 ) -> ReplayId | None:
-    """A replay job that ended before this moment; `floor` is the smallest id of that moment."""
+    """A replay job that ended before this time; `floor` is the smallest id of that time."""
     query = _OLD_REPLAY if tenant_id is None else _OLD_REPLAY_OF_TENANT
     values = {"floor": floor, "before": before} | ({"tenant": tenant_id} if tenant_id else {})
     found = (await tx.execute(query, values)).scalar_one_or_none()
@@ -198,7 +198,7 @@ async def find_old_replay(
 
 
 async def prune_replay(tx: Transaction, replay_id: ReplayId) -> bool:
-    """Take up to 1,000 deliveries off a replay job's list; with the last of them the job goes: True."""
+    """Delete up to 1,000 items of a replay job; with the last ones the job is deleted: True."""
     values = {"replay": replay_id, "most": PRUNE_BATCH_SIZE}
     if (await tx.execute(_PRUNE_ITEMS, values)).rowcount == PRUNE_BATCH_SIZE:
         return False

@@ -1,4 +1,4 @@
-"""How many deliveries a selection means: counted while that is cheap, estimated beyond."""
+"""Counts the deliveries of a filter: exactly while that is cheap, estimated beyond."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Transaction
     from delivery.ledger.search.search import DeliverySearch
 
-# Some tens of milliseconds' worth of looking; who is about to act on it has five times as much looked at.
+# Costs some tens of milliseconds; a count before a replay may read five times as many rows.
 MAX_COUNTED: Final = 20_000
 MAX_COUNTED_BEFORE_ACTION: Final = 100_000
 _FIRST_PAGE: Final = PageRequest(1)
@@ -31,7 +31,7 @@ _FIRST_PAGE: Final = PageRequest(1)
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCount:
-    """How many there are, by status too; not `exact`: estimated. `oldest` and `newest` of those looked at."""
+    """The count, by status too; not `exact`: estimated. `oldest` and `newest` of the rows read."""
 
     count: int
     exact: bool
@@ -43,7 +43,7 @@ class DeliveryCount:
 async def count_deliveries(
     tx: Transaction, search: DeliverySearch, *, limit: int = MAX_COUNTED
 ) -> DeliveryCount:
-    """Count what a search means, looking at `most` rows at the most, or at 4,000 payloads."""
+    """Count the matches, reading at most `most` rows, or 4,000 payloads."""
     if search.delivery_filter.payload:
         return await _count_by_payload(tx, search)
     looked = await _count_scanned(tx, search, limit)
@@ -108,7 +108,7 @@ async def _count_scanned(tx: Transaction, search: DeliverySearch, limit: int) ->
 
 
 async def _estimate_rows(tx: Transaction, search: DeliverySearch) -> float:
-    """How many rows the planner believes a search would have to look at in all."""
+    """The planner's estimate of the rows that a search would read."""
     query = search.select_ids(_FIRST_PAGE, limit=1 << 40)
     compiled = query.compile(dialect=tx.dialect)
     explained = await tx.exec_driver_sql(f"explain (format json) {compiled}", dict(compiled.params))

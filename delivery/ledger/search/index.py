@@ -1,4 +1,4 @@
-"""Where a search begins: ids of deliveries among which all that are meant must be, in the order of a page."""
+"""Where a search starts: candidate ids that include all matches, in the order of a page."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 UNSUCCESSFUL: Final = frozenset({DeliveryStatus.FAILED, DeliveryStatus.CANCELLED})
 UNFINISHED: Final = frozenset({DeliveryStatus.PENDING, DeliveryStatus.IN_FLIGHT})
-# An owner of more unfinished deliveries than that is searched in the order of ids like everybody else.
+# With more unfinished deliveries than that, the search goes through all ids in order.
 MAX_UNFINISHED: Final = 20_000
 
 
 class Candidates:
-    """The deliveries of these statuses, which are not all statuses, of an owner who may be everybody."""
+    """The candidates with these statuses, of one tenant or endpoint or of all."""
 
     def __init__(
         self, statuses: Collection[DeliveryStatus], tenant_id: TenantId | None, endpoint_id: EndpointId | None
@@ -41,7 +41,7 @@ class Candidates:
         self._has_few_unfinished = False
 
     async def prepare(self, tx: Transaction) -> None:
-        """Find out whether the owner is owed so little that all of it can be looked at."""
+        """Check whether there are few enough unfinished deliveries to read them all."""
         if self._includes_unfinished and (self._tenant_id or self._endpoint_id):
             some = self._select_unfinished().limit(MAX_UNFINISHED + 1).subquery()
             count = (await tx.execute(select(func.count()).select_from(some))).scalar_one()
@@ -55,7 +55,7 @@ class Candidates:
         until: datetime | None,
         limit: int = MAX_SCANNED_ROWS,
     ) -> Select[tuple[UUID]]:
-        """The first of them in the order of a page, as `id`; others may be among them."""
+        """The first candidates in the order of a page, as `id`; some may not match."""
         parts = []
         if self._includes_unsuccessful:
             parts.append(self._select_failures(page_request, since, until, limit))
@@ -89,7 +89,7 @@ class Candidates:
         return query.order_by(order_by_id(id_, page_request)).limit(limit)
 
     def _select_unfinished(self) -> Select[tuple[UUID]]:
-        """All that the owner is owed, by the indexes of what is due and what is claimed."""
+        """All unfinished deliveries, by the indexes of due and claimed rows."""
         lanes = union_all(*[select(literal(int(lane)).label("lane")) for lane in Priority]).subquery()
         waiting = (
             select(schedule.c.delivery_id)

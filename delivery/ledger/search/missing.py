@@ -1,4 +1,4 @@
-"""Events that an endpoint was never owed: it was made, or asked for them, only later."""
+"""Missing events: those that an endpoint has no delivery for, because it subscribed later."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from delivery.domain.replay import MissingEventFilter
     from delivery.ledger.db.session import Transaction
 
-# Each event that is looked at costs a look into each day's deliveries since.
+# Each event costs a lookup in the deliveries of each day since.
 MAX_SCANNED_EVENTS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class MissingEvent:
-    """An event that was never owed to the endpoint."""
+    """An event without a delivery to the endpoint."""
 
     id: EventId
     type: str
@@ -55,13 +55,13 @@ async def read_page(
     *,
     excluded_types: Collection[str],
 ) -> Page[MissingEvent]:
-    """Events that are wanted and that the endpoint was never owed; none of the types in `never`.
+    """Matching events without a delivery to the endpoint; none of the types in `never`.
 
-    The page may hold fewer than asked for, even none, and have a `last` all the same: its cost is bounded.
+    The cost is bounded: a page may have fewer rows than requested, even none, and still a `last`.
     """
     if missing_filter.condition is None:
         return await _read_page(tx, tenant_id, missing_filter, page_request, excluded_types=excluded_types)
-    # Payloads are read by us: few at once.
+    # Payloads are parsed in Python: few at once.
     few = replace(page_request, limit=min(page_request.limit, BODY_BATCH_SIZE))
     found = await _read_page(tx, tenant_id, missing_filter, few, excluded_types=excluded_types)
     return Page(
@@ -80,7 +80,7 @@ async def _read_page(
     *,
     excluded_types: Collection[str],
 ) -> Page[MissingEvent]:
-    """The events by type and channel, whatever they hold."""
+    """The events by type and channel, before conditions."""
     await force_custom_plan(tx)
     scope = build_scope(events.c.id, page_request, since=missing_filter.since, until=missing_filter.until)
     scope.append(events.c.tenant_id == tenant_id)
@@ -104,7 +104,7 @@ async def _read_page(
     is_owed = select(deliveries.c.id).where(
         deliveries.c.event_id == seen.c.id, deliveries.c.endpoint_id == missing_filter.endpoint_id
     )
-    if page_request.oldest_first:  # what is owed of an event was made after it: earlier days are left alone
+    if page_request.oldest_first:  # deliveries are newer than their event: earlier days are skipped
         earliest = (
             page_request.after
             if missing_filter.since is None
@@ -137,7 +137,7 @@ async def _read_page(
 async def _filter_by_condition(
     tx: Transaction, found: Sequence[MissingEvent], condition: Condition
 ) -> list[MissingEvent]:
-    """Those that meet the condition, and those for which it cannot be answered."""
+    """The events that meet the condition, and those for which it cannot be evaluated."""
     query = select(events.c.id, events.c.body).where(events.c.id.in_([one.id for one in found]))
     bodies = {row.id: row.body for row in await tx.execute(query)} if found else {}
     kept = []

@@ -1,9 +1,9 @@
-"""Search: the deliveries of a selection, page by page.
+"""Search: the deliveries of a filter, page by page.
 
-No index names what changes in a delivery's life, so that its one update stays cheap. Other tables lead to
-what is searched for instead: those that ended badly are listed in `failures`, those that are not over in
-`schedule`, those of an event stand under its id. All the rest is read in the order of ids. Each page looks
-at a bounded number of rows, and says where to go on.
+No index has columns that change in a delivery's life, so that its one update stays cheap. Other tables lead
+to the matches instead: `failures` lists deliveries that ended badly, `schedule` the unfinished ones, and an
+event's deliveries are found by its id. All others are read in the order of ids. Each page reads a bounded
+number of rows, and says where to continue.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _BODIES = text("""
 
 @dataclass(frozen=True, slots=True)
 class DeliverySearch:
-    """A selection, with what had to be looked up before it could be searched for."""
+    """A filter with the lookups that a search needs first."""
 
     tenant_id: TenantId | None
     delivery_filter: DeliveryFilter
@@ -70,7 +70,7 @@ class DeliverySearch:
     candidates: Candidates | None
 
     def select_ids(self, page_request: PageRequest, *, limit: int = MAX_SCANNED_ROWS) -> Select[tuple[UUID]]:
-        """What a page looks at, as `id`."""
+        """The candidate rows of a page, as `id`."""
         wanted = self.delivery_filter
         if self.candidates is not None:
             return self.candidates.select_ids(
@@ -85,7 +85,7 @@ class DeliverySearch:
         )
 
     def select_scanned(self, page_request: PageRequest, *, limit: int = MAX_SCANNED_ROWS) -> Subquery:
-        """The deliveries that a page looks at, in its order."""
+        """The candidate deliveries of a page, in its order."""
         if self.candidates is None:
             id_ = deliveries.c.id
             query = (
@@ -96,15 +96,15 @@ class DeliverySearch:
             )
             return query.subquery()
         found = self.select_ids(page_request, limit=limit).subquery()
-        # Apart, so that each is looked up by its id, and not sought among all that its endpoint ever had.
+        # A subquery of its own, so that each is found by id and not among all deliveries of its endpoint.
         each = select(deliveries).where(deliveries.c.id == found.c.id).limit(1).lateral()
-        # The id is the candidates' own, so that their order is known to be the page's.
+        # The id is the candidates' own, so that the planner knows their order.
         columns = [found.c.id, *(column for column in each.c if column.name != "id")]
         joined = select(*columns).select_from(found.join(each, true()))
         return joined.order_by(order_by_id(found.c.id, page_request)).subquery()
 
     def select_matching(self, scanned: Subquery) -> Select[Any]:
-        """Those of the rows that are meant, payloads aside."""
+        """The rows that match, except for payloads."""
         return select_with_schedule(scanned).where(*self._build_conditions(scanned))
 
     def _build_scope(self, page_request: PageRequest) -> ScanScope:
@@ -153,9 +153,9 @@ async def prepare_search(
     *,
     default_max_in_flight: int,
 ) -> DeliverySearch:
-    """Look up what a search stands on. `in_flight` is how many an endpoint may have on their way by default.
+    """Look up what a search needs. `in_flight` is an endpoint's default in-flight limit.
 
-    No tenant: those of all tenants are meant.
+    No tenant: all tenants.
     """
     await force_custom_plan(tx)
     statuses = _possible_statuses(delivery_filter)
@@ -176,9 +176,9 @@ async def prepare_search(
 
 
 async def read_page(tx: Transaction, search: DeliverySearch, page_request: PageRequest) -> Page[Delivery]:
-    """The deliveries that are meant, newest or oldest first.
+    """The matching deliveries, newest or oldest first.
 
-    The page may hold fewer than asked for, even none, and have a `last` all the same: its cost is bounded.
+    The cost is bounded: a page may have fewer rows than requested, even none, and still a `last`.
     """
     return await (_read_page_by_payload if search.delivery_filter.payload else _read_matching)(
         tx, search, page_request
@@ -197,7 +197,7 @@ async def _read_matching(
     page = Page.from_rows([delivery_from_row(row) for row in await tx.execute(query)], page_request)
     if page.next_cursor is not None:
         return page
-    # Fewer than asked for: they may have been all, or all that may be looked at for one page.
+    # A short page: these were all, or all that one page may read.
     end = search.select_ids(page_request).subquery()
     last = (
         select(end.c.id).order_by(order_by_id(end.c.id, page_request)).offset(MAX_SCANNED_ROWS - 1).limit(1)
@@ -245,7 +245,7 @@ def _matches_payload(body: bytes | None, delivery_filter: DeliveryFilter) -> boo
 
 
 def _possible_statuses(delivery_filter: DeliveryFilter) -> frozenset[DeliveryStatus]:
-    """The statuses that can be meant; none: all of them."""
+    """The statuses that can match; none: all."""
     asked = frozenset(delivery_filter.statuses)
     if delivery_filter.held_by:
         return frozenset({DeliveryStatus.PENDING})
@@ -257,7 +257,7 @@ def _possible_statuses(delivery_filter: DeliveryFilter) -> frozenset[DeliverySta
 
 
 def _matches_nothing(delivery_filter: DeliveryFilter) -> bool:
-    """Only what is pending is held: held and another status is nothing."""
+    """Only pending deliveries are held: `held` with another status matches nothing."""
     return (
         bool(delivery_filter.held_by and delivery_filter.statuses)
         and DeliveryStatus.PENDING not in delivery_filter.statuses
@@ -267,7 +267,7 @@ def _matches_nothing(delivery_filter: DeliveryFilter) -> bool:
 async def _find_event_ids(
     tx: Transaction, tenant_id: TenantId | None, delivery_filter: DeliveryFilter
 ) -> tuple[UUID, ...] | None:
-    """The events that can be meant; None: any."""
+    """The events that can match; None: any."""
     named = None if delivery_filter.event_id is None else (delivery_filter.event_id,)
     if delivery_filter.idempotency_key is None:
         return named
@@ -282,7 +282,7 @@ async def _find_event_ids(
 async def _find_held_endpoints(
     tx: Transaction, tenant_id: TenantId | None, delivery_filter: DeliveryFilter, default_max_in_flight: int
 ) -> tuple[EndpointId, ...]:
-    """The endpoints that are held by what is asked for."""
+    """The endpoints with one of the filter's holds."""
     query = eligibility.select_maybe_held(delivery_filter.held_by)
     if tenant_id is not None:
         query = query.where(endpoints.c.tenant_id == tenant_id)

@@ -1,7 +1,7 @@
-"""The numbers under which an endpoint was owed its deliveries, in their order and without a gap.
+"""The sequence numbers of an endpoint's deliveries, in order and without a gap.
 
-A delivery gets its number when it is claimed for the first time, under the lock of its endpoint's health: so
-whoever sees a number sees all that are smaller, except those whose history is no longer kept.
+A delivery gets its number at its first claim, under the lock of its endpoint's health. So a reader who sees a
+number sees all smaller ones, except those whose history has expired.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from delivery.domain.ids import EndpointId
     from delivery.ledger.db.session import Transaction
 
-# Each delivery is looked up by its id, so that only its own day is asked for it.
+# Each delivery is looked up by its id, in its own day only.
 _AFTER = text("""
     with wanted as materialized (
         select sequence, delivery_id from endpoint_sequence
@@ -44,7 +44,7 @@ _LATEST = text("select sequence from endpoint_health where endpoint_id = :endpoi
 
 @dataclass(frozen=True, slots=True)
 class SequencedDelivery:
-    """A delivery under the number by which its endpoint knows it."""
+    """A delivery with its sequence number."""
 
     sequence: int
     delivery_id: DeliveryId
@@ -58,9 +58,9 @@ class SequencedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class SequencePage:
-    """Some of what an endpoint was owed, in order; `next` is the number to go on after, None: that was all.
+    """A page of an endpoint's deliveries, in order; `next` is the number to continue after, None: the end.
 
-    `earliest` is the first number that is still kept, None: there is none; `latest` is the last one given.
+    `earliest` is the first stored number, None: there is none; `latest` is the last assigned one.
     """
 
     items: tuple[SequencedDelivery, ...]
@@ -70,14 +70,14 @@ class SequencePage:
 
 
 async def read_after(tx: Transaction, endpoint_id: EndpointId, sequence: int, *, limit: int) -> SequencePage:
-    """What an endpoint was owed after this number, at most so many; all statements must see one moment."""
+    """Up to `limit` deliveries after this number; all statements need the same snapshot."""
     values = {"endpoint": endpoint_id}
     latest = (await tx.execute(_LATEST, values)).scalar_one_or_none()
     earliest = (await tx.execute(_EARLIEST, values)).scalar_one_or_none()
     # One row extra: a full page proves that there is a next.
     found = (await tx.execute(_AFTER, values | {"after": sequence, "most": limit + 1})).all()
     return SequencePage(
-        # A number may outlive its delivery for a moment, while retention takes both away.
+        # A number may outlive its delivery for a moment, while retention deletes both.
         items=tuple(_delivery_from_row(row) for row in found[:limit] if row.id is not None),
         next_sequence=found[limit - 1].sequence if len(found) > limit else None,
         earliest=earliest,

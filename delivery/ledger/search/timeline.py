@@ -1,4 +1,4 @@
-"""What traces ask beside deliveries, attempts and the journal: endpoints as they were, deleted ones too."""
+"""Reads for timelines: endpoints as they were, deleted ones too."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _COUNT_CREATED_LATER = text("""
     select count(*) from endpoints
     where tenant_id = :tenant and created_at > :at and deleted_at is null and not operational
 """)
-# What a change made of what an endpoint wants is in the journal; the first change of a part after a moment
-# tells how that part was then.
+# Changes of subscriptions are in the journal; the first change of a part after a time
+# tells its value at that time.
 _CHANGES = text("""
     select changed.endpoint_id, changed.at, part.name as part, changed.details -> part.name -> 'was' as was
     from unnest(cast(:ids as uuid[])) as wanted (id)
@@ -55,7 +55,7 @@ _CHANGES = text("""
 
 @dataclass(frozen=True, slots=True)
 class TracedEndpoint:
-    """An endpoint as far as traces tell of it; it may be deleted. `attempts` None: the default schedule."""
+    """An endpoint in a timeline; it may be deleted. `attempts` None: the default schedule."""
 
     id: EndpointId
     url: str
@@ -70,7 +70,7 @@ class TracedEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionChange:
-    """When a part of what an endpoint wants was changed, and how it was before.
+    """A change of a part of an endpoint's subscription, with the value before.
 
     `part` is `filter`, `channels` or `condition`.
     """
@@ -82,7 +82,7 @@ class SubscriptionChange:
 
 
 async def begin_snapshot(tx: Transaction) -> datetime:
-    """Have every statement of this transaction, which must not have begun, see the same; returns the time."""
+    """Make all statements of this unstarted transaction see one snapshot; returns its time."""
     await tx.execute(_REPEATABLE_READ)
     now: datetime = (await tx.execute(_NOW)).scalar_one()
     return now
@@ -99,20 +99,20 @@ async def read_endpoints(
 async def find_other_endpoints(
     tx: Transaction, tenant_id: TenantId, *, at: datetime, excluded_ids: Collection[EndpointId], limit: int
 ) -> list[TracedEndpoint]:
-    """The endpoints for events that there were at this moment, beside the known ones, oldest first."""
+    """The endpoints for events that existed at this time, except the known ones, oldest first."""
     values = {"tenant": tenant_id, "at": at, "known": list(excluded_ids), "most": limit}
     return [_endpoint_from_row(row) for row in await tx.execute(_OTHERS, values)]
 
 
 async def count_created_later(tx: Transaction, tenant_id: TenantId, *, at: datetime) -> int:
-    """How many endpoints for events were made after this moment and are there now."""
+    """Count the endpoints for events that were created after this time and exist now."""
     return int((await tx.execute(_COUNT_CREATED_LATER, {"tenant": tenant_id, "at": at})).scalar_one())
 
 
 async def find_subscription_changes(
     tx: Transaction, tenant_id: TenantId, endpoint_ids: Collection[EndpointId], *, at: datetime
 ) -> list[SubscriptionChange]:
-    """Of each of these endpoints the first change after this moment of each part of what it wants."""
+    """For each of these endpoints, the first change of each part of its subscription after this time."""
     values = {
         "tenant": tenant_id,
         "ids": list(endpoint_ids),

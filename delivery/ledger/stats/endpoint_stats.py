@@ -1,4 +1,4 @@
-"""What is counted of one endpoint for people: what waits for it, and how its last attempts went."""
+"""Counts for one endpoint's health view: waiting deliveries, and its last attempts."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _BACKLOG = text("""
         order by due_at limit cast(:most as bigint)
     ) as looked
 """)
-# A join, and no list: so that each id looks into the one partition that has it.
+# A join, not a list: each id is looked up in its own partition only.
 _CREATED_AT = text("""
     select d.id, d.created_at
     from unnest(cast(:ids as uuid[])) as wanted (id) join deliveries d on d.id = wanted.id
 """)
-# One row extra proves that there were more. What was broken off by us tells nothing of the endpoint.
+# One row extra proves that there are more. Attempts interrupted by us say nothing about the endpoint.
 _ATTEMPTS = text("""
     with newest as materialized (
         select outcome, total_us, row_number() over (order by id desc) as place
@@ -63,7 +63,7 @@ _ATTEMPTS = text("""
 
 @dataclass(frozen=True, slots=True)
 class OwedDelivery:
-    """One delivery that is owed, and when it was made."""
+    """One waiting delivery and its creation time."""
 
     id: DeliveryId
     created_at: datetime
@@ -71,10 +71,10 @@ class OwedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class EndpointBacklog:
-    """What no claim has of an endpoint's deliveries, at this moment by the ledger's clock.
+    """An endpoint's unclaimed deliveries, at this time by the ledger's clock.
 
-    `due` counts those that could go now; the others wait for their time. `bounded`: there may be more, for
-    only what is due first was looked at.
+    `due` counts those that are due now; the others are due later. `bounded`: there may be more, since only
+    the first due rows were read.
     """
 
     now: datetime
@@ -88,7 +88,7 @@ class EndpointBacklog:
 
 @dataclass(frozen=True, slots=True)
 class RecentAttempts:
-    """How the newest attempts went. `sampled`: there were more; latencies are None when there was none."""
+    """The results of the newest attempts. `sampled`: there were more; latencies are None without attempts."""
 
     attempts: int
     succeeded: int
@@ -99,14 +99,14 @@ class RecentAttempts:
 
     @property
     def success_ratio(self) -> float | None:
-        """From 0 to 1; None when there was no attempt."""
+        """From 0 to 1; None without attempts."""
         return self.succeeded / self.attempts if self.attempts else None
 
 
 async def read_backlog(
     tx: Transaction, endpoint_id: EndpointId, *, limit_per_lane: int | None = None
 ) -> EndpointBacklog:
-    """Count what waits for an endpoint. Costs a look at each of these rows, at `most` of each lane."""
+    """Count an endpoint's waiting deliveries. Reads each row, up to `most` per priority."""
     values = {"endpoint": endpoint_id, "lanes": list(map(int, Priority)), "most": limit_per_lane}
     row = (await tx.execute(_BACKLOG, values)).one()
     ends = {id_ for id_ in (row.oldest, row.newest, row.oldest_due) if id_ is not None}
@@ -125,7 +125,7 @@ async def read_backlog(
 async def read_recent_attempts(
     tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, since: UUID, limit: int
 ) -> RecentAttempts:
-    """How the newest `most` attempts of an endpoint went, of those whose id is not before `since`."""
+    """Summarize the newest `most` attempts of an endpoint whose id is not before `since`."""
     await force_custom_plan(tx)
     row = (
         await tx.execute(

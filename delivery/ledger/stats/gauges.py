@@ -1,4 +1,4 @@
-"""How the ledger stands, for metrics: asked every few seconds, and at a bounded cost whatever waits."""
+"""The ledger's gauges for metrics: read every few seconds, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _EXPIRIES = text("""
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Seconds since the oldest became due, by lane; deliveries by what holds them; days; moments."""
+    """Seconds since the oldest was due, by priority; held deliveries, by hold; days; expiry times."""
 
     oldest_due_seconds: Mapping[str, float]
     held_deliveries: Mapping[str, int]
@@ -61,7 +61,7 @@ class Gauges:
 
 
 async def read(tx: Transaction, *, now: datetime) -> Gauges:
-    """How it stands just now."""
+    """Read the gauges."""
     oldest: dict[str, float] = {}
     for lane in Priority:
         found = await live.find_oldest_due(tx, None, priority=lane)

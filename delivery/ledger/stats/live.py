@@ -1,4 +1,4 @@
-"""What is so just now: what waits, for how long, and which endpoints are in trouble. All of it bounded."""
+"""Live counts: waiting deliveries, their age, and failing endpoints. All within bounds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _COUNT_WAITING_OF_TENANT = text("""
         where e.tenant_id = :tenant limit :most
     ) as counted
 """)
-# From one endpoint's first to the next one's, so that its cost follows endpoints, not what waits for them.
+# From one endpoint's first row to the next one's: the cost follows endpoints, not their backlogs.
 _OLDEST_DUE = text(f"""
     with recursive head as (
         (select endpoint_id, due_at, delivery_id from schedule
@@ -127,7 +127,7 @@ _RECENT_TYPES = text("""
 
 @dataclass(frozen=True, slots=True)
 class OldestDue:
-    """The delivery that has been due for longest and is not held."""
+    """The delivery that has been due longest and is not held."""
 
     delivery_id: DeliveryId
     due_at: datetime
@@ -135,7 +135,7 @@ class OldestDue:
 
 @dataclass(frozen=True, slots=True)
 class UnhealthyEndpoint:
-    """An endpoint that is not simply well: paused, disabled, or its breaker not closed."""
+    """An endpoint that is paused or disabled, or whose breaker is not closed."""
 
     id: EndpointId
     tenant_id: TenantId
@@ -148,7 +148,7 @@ class UnhealthyEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class RecentResult:
-    """One result of an endpoint: whether it went well, and how long it took."""
+    """One result of an endpoint: success, and duration."""
 
     succeeded: bool
     duration_us: int | None
@@ -164,13 +164,13 @@ class EventTypeCount:
 
 
 async def count_claimed(tx: Transaction, tenant_id: TenantId | None) -> tuple[int, int]:
-    """How many deliveries are in the queue, and how many a worker has."""
+    """Count the deliveries in the queue, and those that workers have started."""
     row = (await tx.execute(_COUNT_CLAIMED, {"tenant": tenant_id})).one()
     return row.queued, row.started
 
 
 async def count_waiting(tx: Transaction, tenant_id: TenantId | None) -> int:
-    """How many deliveries no claim has, at most one more than MOST_COUNTED."""
+    """Count the unclaimed deliveries, up to one more than MAX_COUNTED."""
     values = {"most": MAX_COUNTED + 1}
     if tenant_id is None:
         return int((await tx.execute(_COUNT_WAITING, values)).scalar_one())
@@ -181,9 +181,9 @@ async def count_waiting(tx: Transaction, tenant_id: TenantId | None) -> int:
 async def find_oldest_due(
     tx: Transaction, tenant_id: TenantId | None, *, priority: Priority = Priority.LIVE
 ) -> OldestDue | None:
-    """What has been due for longest in a lane, though nothing holds it.
+    """The delivery of this priority that has been due longest and is not held.
 
-    Where very many endpoints have something, the first MOST_WALKED of them are looked at; of a tenant's, all.
+    With very many endpoints, only the first of them are read; of one tenant, all.
     """
     if tenant_id is None:
         found = await tx.execute(_OLDEST_DUE, {"lane": int(priority), "most": MAX_ENDPOINTS_SCANNED})
@@ -196,9 +196,9 @@ async def find_oldest_due(
 async def count_due(
     tx: Transaction, endpoint_ids: Iterable[EndpointId], *, limit_per_endpoint: int, limit: int | None = None
 ) -> dict[EndpointId, int]:
-    """How many deliveries of each of these are due and not claimed; those that have none are missing.
+    """Count the due, unclaimed deliveries of each of these; those without any are missing.
 
-    At most `most_each` are counted of each, and `most` of all, of the first ones first.
+    Counts at most `most_each` of each, and `most` in all, in order.
     """
     wanted = list(endpoint_ids)
     if not wanted:
@@ -216,7 +216,7 @@ async def count_due(
 async def find_unhealthy_endpoints(
     tx: Transaction, tenant_id: TenantId | None, *, limit: int
 ) -> list[UnhealthyEndpoint]:
-    """Endpoints that are paused, disabled, or whose breaker is not closed; the newest trouble first."""
+    """Endpoints that are paused or disabled, or whose breaker is not closed; latest change first."""
     rows = await tx.execute(_UNHEALTHY, {"tenant": tenant_id, "most": limit})
     return [
         UnhealthyEndpoint(
@@ -235,7 +235,7 @@ async def find_unhealthy_endpoints(
 async def find_open_replays(
     tx: Transaction, tenant_id: TenantId | None, *, limit: int
 ) -> list[tuple[TenantId, ReplayId]]:
-    """The replays that are not over, newest first, with whose they are."""
+    """The unfinished replays, newest first, with their tenants."""
     rows = await tx.execute(_OPEN_REPLAYS, {"tenant": tenant_id, "most": limit})
     return [(TenantId(row.tenant_id), ReplayId(row.id)) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Figures: attempts counted by minute and hour, for each tenant that had any and for all together."""
+"""Rollup: attempts counted by minute and hour, per tenant and for all tenants."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Transaction
 
-# Under whom all tenants are counted together.
+# The owner of the counts of all tenants together.
 ALL_TENANTS: Final = UUID(int=0)
 MINUTE_SECONDS: Final = 60
 HOUR_SECONDS: Final = 3_600
 
-# An attempt is counted where its id is, which tells when it began: so every range of ids is counted in its
-# own steps and in no others, whichever ranges were counted before. Both columns come of one aggregate, told
-# apart by what it groups: to join them would be to compare every row with every other one.
+# An attempt is counted by the start time in its id: so every range of ids is counted in its
+# own steps only, whichever ranges were counted before. Both columns come from one aggregate with
+# grouping sets: joining two would compare every row with every other.
 _ROLLUP_TEMPLATE = """
     counted as materialized (
         select width_bucket(id, cast(:firsts as uuid[])) as place, tenant_id, outcome,
@@ -98,7 +98,7 @@ _BY_ENDPOINT = text(f"""
     with {_ROLLUP_TEMPLATE.format(source=_ATTEMPTS_OF_ENDPOINT)}
     select at, outcomes, latencies from rolled where tenant_id = :everybody
 """)  # noqa: S608  our own words
-# A page reads a thousand and more of them.
+# A page reads a thousand rows and more.
 _decode_outcomes = msgspec.json.Decoder(dict[str, int]).decode
 _decode_latencies = msgspec.json.Decoder(dict[int, int]).decode
 _PROGRESS = text("select * from figures_progress")
@@ -117,10 +117,10 @@ _UPDATE_PROGRESS = text("""
 
 @dataclass(frozen=True, slots=True)
 class RollupProgress:
-    """How far attempts are counted.
+    """The rollup's progress.
 
-    From `back_to` on; minutes until `seen_until`, for the second time until `settled_until`; hours until
-    `summed_until`.
+    Counted from `back_to` on: minutes until `seen_until`, for the second time until `settled_until`; hours
+    until `summed_until`.
     """
 
     seen_until: datetime
@@ -131,7 +131,7 @@ class RollupProgress:
 
 @dataclass(frozen=True, slots=True)
 class StatsRange:
-    """From when to when, in which steps."""
+    """A range of time and its steps."""
 
     since: datetime
     until: datetime
@@ -140,7 +140,7 @@ class StatsRange:
 
 @dataclass(frozen=True, slots=True)
 class StatsRow:
-    """One row of figures; `latencies` by slot."""
+    """One row of counts; `latencies` by slot."""
 
     at: datetime
     outcomes: dict[str, int]
@@ -149,18 +149,18 @@ class StatsRow:
 
 # ------------------------------------------------------------------ counting
 async def read_progress(tx: Transaction) -> RollupProgress | None:
-    """How far attempts are counted; None: nobody has begun."""
+    """Read the rollup's progress; None: not started."""
     return _progress_from_row((await tx.execute(_PROGRESS)).one_or_none())
 
 
 async def lock_progress(tx: Transaction, *, start_at: datetime) -> RollupProgress | None:
-    """Hold the progress until the transaction ends; None: somebody else counts just now."""
+    """Lock the progress until the transaction ends; None: another process is counting."""
     await tx.execute(_INSERT_PROGRESS, {"at": start_at})
     return _progress_from_row((await tx.execute(_LOCK_PROGRESS)).one_or_none())
 
 
 async def write_progress(tx: Transaction, progress: RollupProgress) -> None:
-    """Write down how far it is."""
+    """Write the progress."""
     await tx.execute(
         _UPDATE_PROGRESS,
         {
@@ -173,13 +173,13 @@ async def write_progress(tx: Transaction, progress: RollupProgress) -> None:
 
 
 async def find_oldest_attempt_time(tx: Transaction) -> datetime | None:
-    """When the oldest attempt was made that is still kept."""
+    """The start time of the oldest stored attempt."""
     id_ = (await tx.execute(_OLDEST_ATTEMPT)).scalar_one_or_none()
     return None if id_ is None else extract_id_time(id_)
 
 
 async def roll_up(tx: Transaction, since: datetime, until: datetime, *, width: int) -> None:
-    """Count the attempts of a range of time anew, in steps of `width` seconds."""
+    """Recount the attempts of a range of time, in steps of `width` seconds."""
     await clear(tx, since, until, width=width)
     bounds = {"first": build_min_id(since), "end": build_min_id(until), "width": width}
     await tx.execute(_ROLL_UP, {**_bind_rollup(width, since, until), **bounds})
@@ -192,12 +192,12 @@ async def sum_hour(tx: Transaction, since: datetime, until: datetime) -> None:
 
 
 async def clear(tx: Transaction, since: datetime, until: datetime, *, width: int) -> None:
-    """Take away what was counted of a range of time."""
+    """Delete the counts of a range of time."""
     await tx.execute(_CLEAR, {"width": width, "since": since, "until": until})
 
 
 async def delete_old(tx: Transaction, *, width: int, before: datetime, limit: int) -> int:
-    """Take figures away that are older; how many went."""
+    """Delete older counts; returns how many."""
     return (await tx.execute(_DELETE_OLD, {"width": width, "before": before, "most": limit})).rowcount
 
 
@@ -205,7 +205,7 @@ async def delete_old(tx: Transaction, *, width: int, before: datetime, limit: in
 async def read(
     tx: Transaction, tenant_id: TenantId | None, since: datetime, until: datetime, *, width: int
 ) -> list[StatsRow]:
-    """What is counted of a tenant, or of all together."""
+    """Read the counts of a tenant, or of all together."""
     values = {"tenant": tenant_id or ALL_TENANTS, "width": width, "since": since, "until": until}
     rows = await tx.execute(_READ, values)
     return [
@@ -216,7 +216,7 @@ async def read(
 async def read_unrolled(
     tx: Transaction, tenant_id: TenantId | None, since: datetime, until: datetime, *, limit: int
 ) -> list[StatsRow] | None:
-    """The attempts since then, counted by the minute just now; None: there are more than `most`."""
+    """Count the attempts since then by minute; None: there are more than `most`."""
     values = {"first": build_min_id(since), "most": limit + 1, "tenant": tenant_id or ALL_TENANTS}
     rows = (await tx.execute(_UNROLLED, {**_bind_rollup(MINUTE_SECONDS, since, until), **values})).all()
     if sum(sum(row.outcomes.values()) for row in rows if row.tenant_id == ALL_TENANTS) > limit:
@@ -228,7 +228,7 @@ async def read_unrolled(
 async def read_by_endpoint(
     tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, stats_range: StatsRange, *, limit: int
 ) -> list[StatsRow]:
-    """The newest `most` attempts of an endpoint in this range, counted in its steps just now."""
+    """Count the newest `most` attempts of an endpoint in this range, in its steps."""
     values = {
         "first": build_min_id(stats_range.since),
         "most": limit,
