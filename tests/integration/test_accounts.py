@@ -1,4 +1,4 @@
-"""Accounts and sessions: who gets in, who does not, and what ends a session."""
+"""Accounts and sessions: signing in, refused sign-ins, and the end of sessions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def accounts(ledger: Ledger, clock: ManualClock) -> AccountService:
 async def refused(
     accounts: AccountService, email: str, password: str, *, address: str | None = HOME_ADDRESS
 ) -> None:
-    """Sign in, in vain."""
+    """Sign in, and expect a refusal."""
     with pytest.raises(NotAuthenticated):
         await accounts.sign_in(email, password, address=address)
 
@@ -144,7 +144,7 @@ async def test_what_was_typed_in_vain_is_kept_as_a_hash(ledger: Ledger, accounts
 
 # ---- too many tries
 async def wait_of(accounts: AccountService, email: str, address: str) -> float:
-    """For how long a try has to wait."""
+    """How long an attempt must wait."""
     with pytest.raises(TooManyTries) as refusal:
         await accounts.sign_in(email, PASSWORD, address=address)
     return refusal.value.retry_after.total_seconds()
@@ -231,7 +231,7 @@ async def test_signing_in_well_never_makes_anybody_wait(accounts: AccountService
 
 # ---- what ends a session
 async def signed_in(accounts: AccountService, *emails: str) -> list[str]:
-    """Tokens of sessions of these accounts."""
+    """Session tokens of these accounts."""
     return [(await accounts.sign_in(email, PASSWORD, address=HOME_ADDRESS))[0] for email in emails]
 
 

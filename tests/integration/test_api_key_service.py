@@ -1,4 +1,4 @@
-"""Keys on a real ledger: they end when they should, in every process, and are looked up seldom."""
+"""API keys on a real database: they expire in every process, and are looked up rarely."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def clock() -> ManualClock:
 
 
 def keys_of(ledger: Ledger, clock: ManualClock) -> ApiKeyService:
-    """The use cases, as one process has them."""
+    """The service of one process."""
     terms = ApiKeyConfig(operator_key=OPERATOR_KEY)
     return ApiKeyService(ledger, terms, clock=clock, random_bytes=secrets.token_bytes)
 
@@ -171,7 +171,7 @@ async def test_many_requests_with_a_cold_key_look_it_up_once(
     await elsewhere.wait_for_background_writes()
     await counting.close()
     assert {item.id for item in found if item is not None} == {created.key.id}
-    # One to look it up, one to note that it was used.
+    # One to look it up, one to record its use.
     assert counting.begun == 2
 
 
@@ -241,7 +241,7 @@ async def test_key_guesser_is_throttled_but_valid_keys_at_that_address_are_not(
         with pytest.raises(TooManyTries):
             await keys.authenticate(guess, address=HERE)
     assert await keys.authenticate(OPERATOR_KEY, address="198.51.100.1") is None
-    # Long enough for it to be looked up again.
+    # Long enough for a new lookup.
     clock.advance(seconds=10)
     for _ in range(int(10 * FAILURE_RATE.per_second)):
         with pytest.raises(NotAuthenticated):

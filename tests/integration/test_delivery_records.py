@@ -1,4 +1,4 @@
-"""What the ledger keeps so that deliveries are found: how they ended, under which key and number."""
+"""Searchable facts of deliveries: outcome, idempotency key and sequence number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces of what the engine itself did: attempts, breakers, waits, ends. On the real ledger."""
+"""Timelines of the engine's own actions on a real database: attempts, breakers, waits, ends."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ TERMS = HealthConfig(BreakerConfig(consecutive=2), max_in_flight=build.HIGH_IN_F
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A tenant with one endpoint, and what the engine does to it."""
+    """A tenant with one endpoint, and the engine's actions on it."""
 
     ledger: Ledger
     tenant: TenantId
     endpoint: EndpointId
 
     async def accept(self) -> DeliveryId:
-        """Have one more delivery, the newest of the endpoint's."""
+        """Create one more delivery, the endpoint's newest."""
         await build.accept_event(self.ledger, self.tenant)
         return (await build.list_delivery_ids(self.ledger, self.endpoint))[-1]
 
     async def fail(self, *, wait: timedelta | None = None) -> None:
-        """Have everything that is due attempted and refused; it is due again at once."""
+        """Attempt everything that is due, with a refusal; it is due again at once."""
         claim_id, works = await build.claim_and_start(self.ledger, self.endpoint)
         await self._record([_refused(build.make_retry(work, claim_id), wait=wait) for work in works])
 
     async def gone(self) -> None:
-        """Have everything that is due attempted, and refused for good."""
+        """Attempt everything that is due, with a permanent refusal."""
         claim_id, works = await build.claim_and_start(self.ledger, self.endpoint)
         failures = [build.make_failure(work, claim_id, is_gone=True) for work in works]
         await self._record([_refused(failure, disable="gone") for failure in failures])
 
     async def succeed(self) -> None:
-        """Have everything that is due taken."""
+        """Attempt everything that is due, with success."""
         claim_id, works = await build.claim_and_start(self.ledger, self.endpoint)
         await self._record([_ended(build.make_success(work, claim_id), Signal.GOOD) for work in works])
 
@@ -68,21 +68,21 @@ class Scene:
             await apply_results(tx, group, recorded, rng=lambda: 0.0)
 
     async def probe_now(self) -> None:
-        """Let the cool-down of the breaker be over."""
+        """End the breaker's cool-down."""
         await build.execute(self.ledger, "update endpoint_health set probe_at = clock_timestamp()")
 
     async def trace(self, delivery_id: DeliveryId) -> DeliveryTimeline:
-        """What is told of a delivery."""
+        """The timeline of a delivery."""
         traces = TimelineService(self.ledger, max_attempts=10, default_max_in_flight=build.HIGH_IN_FLIGHT)
         return await traces.load_delivery_timeline(self.tenant, delivery_id)
 
     async def list_kinds(self, delivery_id: DeliveryId) -> list[TimelineEntryKind]:
-        """What happened to a delivery, without how it began."""
+        """The kinds of a delivery's steps, without the first ones."""
         return [step.kind for step in (await self.trace(delivery_id)).steps[2:]]
 
 
 def _ended(result: RecordedAttempt, signal: Signal, *, wait: timedelta | None = None) -> FinishedAttempt:
-    """A result whose attempt took no time, and what it tells of its endpoint."""
+    """A result of an attempt without duration, and its effect on the endpoint's health."""
     attempt = replace(result.attempt, timings=Timings(total=timedelta(0)))
     now, follows = clock(), result.next_state
     if isinstance(follows, DeliveryFinished):

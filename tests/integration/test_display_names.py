@@ -1,4 +1,4 @@
-"""What things are called that a page only knows by id."""
+"""Display names of objects that a page knows only by id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports of a real ledger."""
+"""Exports from a real database."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_rows_created_during_an_export_are_left_out(ledger: Ledger) -> Non
     async for number, _ in pieces:
         count += number
         await build.accept_events(ledger, tenant, 1)
-    assert count <= 6  # the one that came in the millisecond in which it began
+    assert count <= 6  # the delivery created in the same millisecond as the export
 
 
 async def test_a_slow_client_holds_no_connection(shared_url: str) -> None:
@@ -179,5 +179,5 @@ async def _peak(ledger: Ledger, count: int) -> int:
 
 @pytest.mark.usefixtures("_prompt_gc")
 async def test_memory_does_not_grow_with_the_rows(own_ledger: Ledger) -> None:
-    await _peak(own_ledger, 400)  # what is kept once: statements, their plans
+    await _peak(own_ledger, 400)  # cached once: statements and their plans
     assert await _peak(own_ledger, 20_000) < 1.5 * await _peak(own_ledger, 2_000) + 100_000

@@ -1,4 +1,4 @@
-"""Rotating the sealing key on a real ledger: beside changes, again after a stop, and told by key."""
+"""Rotating the encryption key on a real database: during changes, after a stop, with a report by key."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def resealing(ledger: Ledger, box: SecretBox = BOTH, *, at_once: int = 500) -> K
 
 
 async def opened(ledger: Ledger, box: SecretBox) -> list[bytes]:
-    """Every sealed value, opened under these keys alone."""
+    """All sealed values, opened with these keys only."""
     secrets = await build.fetch_rows(ledger, "select tenant_id, endpoint_id, sealed from endpoint_secrets")
     headers = await build.fetch_rows(
         ledger, "select tenant_id, id, sealed_headers from endpoints where sealed_headers is not null"
@@ -104,7 +104,7 @@ async def test_a_second_run_changes_and_audits_nothing(ledger: Ledger, tenant: T
 
 
 class Stopped(Exception):
-    """The run was stopped."""
+    """Stops the run."""
 
 
 async def test_a_stopped_run_can_be_continued(ledger: Ledger, tenant: TenantId) -> None:

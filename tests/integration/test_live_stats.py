@@ -1,4 +1,4 @@
-"""What is so now: what is on its way, what waits, what is held by what, and who is in trouble."""
+"""Live statistics: queued, started, waiting and held deliveries, and unhealthy endpoints."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ select gen_random_uuid(), :tenant, cast(lpad(to_hex(n), 32, '0') as uuid), gen_r
 from generate_series(1, :count) as n
 """
 DUE_SINCE = "update schedule set due_at = now() + cast(:ago as interval) where endpoint_id = :id"
-# Endpoints that a rate might hold, made before all others.
+# Endpoints that a rate limit might hold, created before all others.
 RATED = """
 insert into endpoints (id, tenant_id, url, description, filter, state, state_changed_at, header_names,
                        signature, rate_limit, rate_per_seconds, created_at, updated_at)
@@ -57,25 +57,25 @@ FAILED = DeliveryFilter(statuses=(DeliveryStatus.FAILED,))
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A ledger, and what a page says of it."""
+    """A database, and its live statistics."""
 
     ledger: Ledger
     tenant: TenantId
 
     async def now(self, tenant: TenantId | None = None) -> LiveStats:
-        """What is so now; of all tenants where none is named."""
+        """The live statistics; of all tenants without a tenant."""
         return await StatsService(
             self.ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT
         ).load_live_stats(tenant)
 
     async def owed(self, count: int, wanted: EndpointSpec | None = None) -> EndpointId:
-        """An endpoint of its own for which so many deliveries are due."""
+        """A new endpoint with this many due deliveries."""
         endpoint = await build.create_endpoint(self.ledger, self.tenant, wanted)
         await build.execute(self.ledger, OWED, tenant=self.tenant, endpoint=endpoint, count=count)
         return endpoint
 
     async def due(self, endpoint: EndpointId, *, ago: timedelta) -> None:
-        """Have all that is owed to an endpoint due since then."""
+        """Make all deliveries of an endpoint due since then."""
         await build.execute(self.ledger, DUE_SINCE, ago=-ago, id=endpoint)
 
 
@@ -86,7 +86,7 @@ def site(ledger: Ledger, tenant: TenantId) -> Site:
 
 @pytest.fixture
 async def neighbour(ledger: Ledger) -> Site:
-    """The same ledger, seen by another tenant."""
+    """The same database, seen by another tenant."""
     return Site(ledger, await build.create_tenant(ledger))
 
 
@@ -191,7 +191,7 @@ async def test_a_tenants_oldest_is_its_own_delivery(site: Site, neighbour: Site)
 async def test_held_deliveries_are_counted_by_hold(site: Site, ledger: Ledger) -> None:
     paused, disabled, broken, requested = [await site.owed(count) for count in (2, 3, 4, 5)]
     rated = await site.owed(6, EndpointSpec(limits=EndpointLimits(rate=RateLimit(1, timedelta(hours=1)))))
-    await site.owed(7)  # which nothing holds
+    await site.owed(7)  # not held
     await build.set_state(ledger, paused, EndpointState.PAUSED)
     await build.set_state(ledger, disabled, EndpointState.DISABLED)
     for statement, endpoint in ((OPEN, broken), (WAITS, requested), (SPENT, rated)):

@@ -1,4 +1,4 @@
-"""The real configuration of the logs, in a process of its own, fed with what attackers would have it say."""
+"""The real log configuration, in its own process, with hostile texts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ COMMANDING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u
 
 
 def logged(form: str) -> list[str]:
-    """The lines of a log in this form, after every hostile text has gone through it three ways."""
+    """The log lines in this format, after every hostile text was logged in three ways."""
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, form],
         input=json.dumps(HOSTILE).encode(),

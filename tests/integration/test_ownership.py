@@ -1,4 +1,4 @@
-"""Whose a thing is."""
+"""The tenant that owns an object."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEPT_IN = {
 
 
 async def with_one_of_each(ledger: Ledger) -> tuple[TenantId, dict[Prefix, UUID]]:
-    """A tenant, and one of everything that it can have."""
+    """A tenant with one object of every kind."""
     tenant = await build.create_tenant(ledger)
     endpoint = await build.create_endpoint(ledger, tenant)
     await build.accept_event(ledger, tenant)

@@ -1,4 +1,4 @@
-"""Portal links: a partner is let in to its own tenant, for as long as link and key hold."""
+"""Portal links: a partner's access to its own tenant, while link and key are valid."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def made(
     label: str | None = None,
     lasts: timedelta = timedelta(hours=1),
 ) -> CreatedPortalLink:
-    """A link as the key's owner, or the operator, makes it."""
+    """A link created with this key, or by the operator."""
     actor = OPERATOR if key is None else Actor(format_id(Prefix.KEY, key.id), HOME_ADDRESS)
     key_id = None if key is None else key.id
     return await accounts.create_link(

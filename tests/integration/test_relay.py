@@ -1,4 +1,4 @@
-"""The relay on a real ledger and a queue in memory: due deliveries are published, lost ones again."""
+"""The relay on a real database and an in-memory queue: due and lost deliveries are published."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NEVER = timedelta(hours=1)
 
 
 class Queue:
-    """The queue in memory, as a worker sees it."""
+    """The in-memory queue, as a worker sees it."""
 
     def __init__(self) -> None:
         self.broker: Broker = create_in_process_broker()
@@ -117,7 +117,7 @@ async def run_relay(relay: Relay) -> AsyncIterator[None]:
 
 
 async def is_listening(ledger: Ledger, *, relays: int = 1) -> bool:
-    """Whether the relays listen and have made their first scan."""
+    """Whether the relays listen and have finished their first scan."""
     found = await build.fetch_row(
         ledger,
         """
@@ -385,7 +385,7 @@ async def test_rate_limited_deliveries_are_published_when_allowed(ledger: Ledger
         await build.wait_until(lambda: build.is_everything_claimed(ledger))
     found = await build.fetch_rows(ledger, "select size, created_at from claims order by created_at")
     assert sum(row.size for row in found) == 5
-    # One may go at once, each other one fifty milliseconds after the one before.
+    # The first may be sent at once, each further one fifty milliseconds after the previous one.
     assert found[-1].created_at - found[0].created_at >= timedelta(seconds=0.1)
 
 

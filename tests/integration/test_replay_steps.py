@@ -1,4 +1,4 @@
-"""Steps of replay jobs on a real ledger: each delivery goes out once for a job, and can be taken back."""
+"""Steps of replay jobs on a real database: a job sends each delivery once, and can recall it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FAILED = DeliveryFilter(statuses=(DeliveryStatus.FAILED,))
 
 @dataclass
 class Jobs:
-    """A tenant's jobs, and a worker's way to take their steps."""
+    """A tenant's jobs, and a worker that runs their steps."""
 
     ledger: Ledger
     tenant: TenantId
@@ -61,7 +61,7 @@ class Jobs:
         return await self.uses.read(self.tenant, replay)
 
     async def counts(self, replay: ReplayId) -> dict[str, int]:
-        """What the job says of itself; it must be what its items say."""
+        """The job's counts, which must equal those of its items."""
         result = {str(state): count for state, count in (await self.read(replay)).counts.items()}
         found = await build.fetch_rows(
             self.ledger,
@@ -91,7 +91,7 @@ def jobs(ledger: Ledger, tenant: TenantId) -> Jobs:
 async def finish(
     ledger: Ledger, endpoint: EndpointId, *, lane: Priority = Priority.LIVE, well: bool = True
 ) -> list[ClaimedDelivery]:
-    """Have a worker deliver all that is due for an endpoint; returns what went out."""
+    """Deliver everything that is due for an endpoint; returns what was sent."""
     sent: list[ClaimedDelivery] = []
     while (taken := await build.claim_deliveries(ledger, [endpoint], lane=lane)).delivery_count:
         for claim_id in taken.claim_ids:
@@ -103,7 +103,7 @@ async def finish(
 
 
 async def failed(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int) -> list[DeliveryId]:
-    """So many deliveries that failed for good."""
+    """This many failed deliveries."""
     await build.accept_events(ledger, tenant, count)
     return [work.delivery_id for work in await finish(ledger, endpoint, well=False)]
 
@@ -426,7 +426,7 @@ async def test_a_step_reads_only_the_items_that_it_moves(shared_url: str) -> Non
         )
         created = await uses.create(tenant, NewReplay(FAILED, "so"), operator=False, actor=ADA)
         await build.execute(ledger, OVER_ALREADY, replay=created.id, endpoint=endpoint)
-        await build.execute(ledger, "analyze replay_items")  # as autovacuum does soon after so many new rows
+        await build.execute(ledger, "analyze replay_items")  # as autovacuum does soon after many inserts
         before = await items_read(ledger)
         await advancer.step(created.id)
         await finish(ledger, endpoint, lane=Priority.REPLAY)
@@ -463,7 +463,7 @@ async def claimed_some(
 
 
 async def everything(ledger: Ledger) -> list[object]:
-    """How all deliveries stand, in both of their rows."""
+    """The state of all deliveries, in both of their rows."""
     history = await build.fetch_rows(
         ledger,
         "select id, status, reason, attempts, finished_at, outcome, http_status, sequence from deliveries"

@@ -1,4 +1,4 @@
-"""What figures cost when history is large: they look rows up by index, so many and no more."""
+"""The query cost of statistics with a large history: bounded index lookups."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 A_MINUTE, A_DAY = timedelta(minutes=1), timedelta(days=1)
 TENANTS, ENDPOINTS = 10, 40
-# Two days of attempts, one every four seconds; as many events; one of fifty-one attempts was broken off.
+# Two days of attempts, one every four seconds, and as many events; one of fifty-one was interrupted.
 ATTEMPTS, EACH_MINUTE = 43_200, 15
 MINUTES, HOURS = 2_880, 400
 DUE, MOST = 600, 500
@@ -79,7 +79,7 @@ async def _plans(url: str, *, analysed: bool) -> dict[str, list[QueryPlan]]:
         tenants, endpoints = await _large(ledger)
         if analysed:
             analyze_tables(url)
-        # Counting changes so much of it every minute that it is never without statistics for long.
+        # The rollup changes so many rows every minute that autovacuum analyzes it often.
         await build.execute(ledger, "analyze figures")
         general = await Explainer.from_ledger(ledger, url, plan_cache_mode="force_generic_plan")
         await _explain_figures(general, tenants[3])
@@ -157,7 +157,7 @@ def plans(
 
 
 def looked_at(plans: dict[str, list[QueryPlan]], name: str, relation: str) -> int:
-    """How many rows of a table the statements of this name read."""
+    """The number of rows of a table that the statements of this name read."""
     return sum(plan.count_rows_read(relation) for plan in plans[name])
 
 

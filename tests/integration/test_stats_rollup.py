@@ -1,4 +1,4 @@
-"""Figures over time on a real ledger: whatever was counted so far, a page tells what there was."""
+"""Statistics over time on a real database: complete regardless of the rollup's progress."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ OUTCOMES = ("delivered", "delivered", "delivered", "refused", "timed_out", "inte
 
 @dataclass
 class Site:
-    """A ledger that is looked at and counted at a moment of the test's own."""
+    """A database whose statistics are read and rolled up at times that the test chooses."""
 
     ledger: Ledger
     clock: SettableClock = field(default_factory=SettableClock)
@@ -65,25 +65,25 @@ class Site:
         self.rolling = StatsRollup(self.ledger, retention=KEPT, clock=self.clock)
 
     async def record(self, selected: Sequence[AttemptSpec]) -> None:
-        """Have these attempts in the ledger from now on."""
+        """Store these attempts."""
         await write_attempts(self.ledger, selected)
         self.made += selected
 
     async def count_all(self) -> int:
-        """Count until there is nothing to do; returns how many steps it took."""
+        """Roll up until nothing is left; returns the number of steps."""
         steps = 0
         while await self.rolling.step():
             steps += 1
         return steps
 
     async def begun_at(self) -> datetime | None:
-        """From when on everything is counted; None: nothing is."""
+        """The time from which everything is rolled up; None: nothing is."""
         async with self.ledger.transaction() as tx:
             at = await rollup.read_progress(tx)
         return None if at is None else at.back_to
 
     async def check(self, tenant: TenantId | None, span: TimeRange) -> None:
-        """A page tells what there was, from where on it was counted."""
+        """Check that statistics are complete from the start of the rollup."""
         result = await self.figures.load_series(tenant, span)
         assert result.as_of == self.clock.now
         since = await self.begun_at()
@@ -95,7 +95,7 @@ class Site:
                 )
 
     def tally(self, tenant: TenantId | None, since: datetime, until: datetime) -> Counter[str]:
-        """What came of the attempts that were made then."""
+        """The outcomes of the attempts in this time."""
         return Counter(
             item.outcome
             for item in self.made
@@ -104,7 +104,7 @@ class Site:
 
 
 def tallied(point: Point) -> Counter[str]:
-    """What a point counts, by outcome."""
+    """The counts of a point, by outcome."""
     return (
         Counter({"delivered": point.delivered, "interrupted": point.interrupted, **point.failed}) + Counter()
     )
@@ -117,7 +117,7 @@ def ago(duration: timedelta, tenant: TenantId, outcome: str = "delivered") -> At
 def scattered(
     rng: Random, tenants: Sequence[TenantId], since: datetime, until: datetime, count: int
 ) -> list[AttemptSpec]:
-    """So many attempts of a range of time; some at the very edges of minutes and hours."""
+    """This many attempts in a time range, some at the edges of minutes and hours."""
     created = []
     for _ in range(count):
         at = since + (until - since) * rng.random()
@@ -140,7 +140,7 @@ async def other(ledger: Ledger) -> TenantId:
 
 
 async def rolled(ledger: Ledger) -> list[tuple[object, ...]]:
-    """All that was counted."""
+    """All rollup rows."""
     found = await build.fetch_rows(ledger, "select * from figures order by tenant_id, width, at")
     return [tuple(row) for row in found]
 
@@ -293,7 +293,7 @@ async def test_concurrent_rollups_count_everything_once(
     rng = Random(6)  # noqa: S311  nothing is secret here
     await site.record(scattered(rng, (tenant, other), NOON - timedelta(hours=4), NOON, 200))
     beside = StatsRollup(site.ledger, retention=KEPT, clock=site.clock)
-    # Nobody has begun: both want to.
+    # No rollup has begun: both try to.
     while any(await asyncio.gather(site.rolling.step(), beside.step())):
         await site.check(None, TimeRange.HOUR)
     for span in TimeRange:

@@ -1,4 +1,4 @@
-"""System events: who gets them, what they say, and that they cause no further ones."""
+"""System events: their recipients and contents, and that they cause no further ones."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def events(ledger: Ledger, *types: str) -> list[Event]:
 # ---- what happens
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An endpoint to which something happens; `operational` is what its worker knows."""
+    """An endpoint with attempts; `operational` is what its worker knows."""
 
     ledger: Ledger
     tenant: TenantId
