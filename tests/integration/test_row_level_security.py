@@ -1,4 +1,4 @@
-"""PostgreSQL holds tenants apart by itself: what a query forgets to ask, row-level security asks for it."""
+"""Row-level security keeps tenants apart even if a query forgets its condition."""
 
 from __future__ import annotations
 

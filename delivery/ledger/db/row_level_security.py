@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 TENANT_SETTING: Final = "waybill.tenant"
-NOT_ENABLED_MESSAGE: Final = "The ledger has no walls between tenants yet: run `waybill db upgrade`."
+NOT_ENABLED_MESSAGE: Final = "The ledger has no row-level security yet: run `waybill db upgrade`."
 
 # Empty after a transaction that had set it: no tenant, and so no rows, rather than an error.
 _CURRENT_TENANT = f"nullif(current_setting('{TENANT_SETTING}', true), '')::uuid"
@@ -133,8 +133,8 @@ async def find_tenant_role(tx: AsyncConnection) -> str:
         raise Misconfigured(f"Have an administrator run: grant {name} to {login};")
     if found.unbound:
         raise Misconfigured(
-            f"The role {name} passes every wall between tenants: it must be no superuser, have no BYPASSRLS, "
-            f"and be no member of {owner}."
+            f"Row-level security does not bind the role {name}: it must not be a superuser, have BYPASSRLS, "
+            f"or be a member of {owner}."
         )
     return str(found.name)
 
