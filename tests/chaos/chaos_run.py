@@ -139,7 +139,7 @@ class ChaosRun:
             self.outcome.skipped.append((fault, str(error)))
             self._say(f"  left out   {fault.name}: {error}")
             return
-        except Exception as error:  # noqa: BLE001  whatever it was, the account is settled, and it is told
+        except Exception as error:  # noqa: BLE001  any error is reported, after the reconciliation
             remark = f"{type(error).__name__}: {error}"
         ended = time.monotonic()
         for name in self._ground.stack.list_crashed():
@@ -158,7 +158,7 @@ class ChaosRun:
         self._ill_producers.stop()
         self._wait(self._is_quiet, MAX_RECOVERY_SECONDS)
         with self._ground.connect() as sql:
-            # What has arrived is recorded a moment later.
+            # Deliveries are recorded a moment after they arrive.
             self._wait(lambda: not has_pending_deliveries(sql, self._tenant), MAX_RECOVERY_SECONDS)
             account = reconcile(sql, self._tenant, self._producers, self._wells)
             self._wait(lambda: not count_open_claims(sql), MAX_RECOVERY_SECONDS)

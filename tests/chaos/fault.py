@@ -1,4 +1,4 @@
-"""What a fault is."""
+"""A fault and what it may cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.chaos.environment import ChaosEnvironment
 
-# Everything flows again within so many seconds of its end; within more where only a lapsed lease can tell.
+# Seconds until everything flows again after its end; more if only a lapsed lease can tell.
 RECOVERY_SECONDS, LEASE_RECOVERY_SECONDS = 10.0, 60.0
 
 FaultAction = Callable[["ChaosEnvironment", Random], None]

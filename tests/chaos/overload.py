@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 64
 MEASURED_SECONDS, FLOOD_SECONDS = 15.0, 120.0
-# While so many deliveries wait, what is posted is more than is delivered.
+# While this many deliveries wait, more is posted than delivered.
 MAX_CALM_BACKLOG = 100
 MAX_PROCESS_MIB = 400
 DRAIN_TIMEOUT_SECONDS = 300
@@ -72,7 +72,7 @@ class OverloadClient:
         self.with_retry_after = 0
 
     async def post(self, seconds: float, *, rate: float = 0.0, can_post: Callable[[], bool]) -> None:
-        """Post for so many seconds, so many a second if a rate is given, else whenever it may."""
+        """Post for this many seconds, at this rate per second if given, else as fast as possible."""
         until, began = time.monotonic() + seconds, time.monotonic()
         begun = 0
 

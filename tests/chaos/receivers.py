@@ -1,4 +1,4 @@
-"""Who receives: some who are always well, verify and count, and some who answer in every bad way there is."""
+"""The receivers: healthy ones that verify and count, and ones that answer in every bad way."""
 
 from __future__ import annotations
 

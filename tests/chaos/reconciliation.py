@@ -33,7 +33,7 @@ _COUNT_OPEN_CLAIMS = """
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What was found; `faults` has a sentence for everything that must not be."""
+    """The result; `errors` has a sentence for everything that is wrong."""
 
     accepted: int = 0
     delivered: int = 0

@@ -35,7 +35,7 @@ def run_faults(
     print_line: PrintLine,
     with_overload: bool = False,
 ) -> RunReport:
-    """Strike with one after the other for so many minutes at most, and settle the account.
+    """Inject one fault after another, for at most this many minutes, and reconcile.
 
     With `floods` there is a flood at the end.
     """

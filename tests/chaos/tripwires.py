@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.support.tcp_proxy import ByteListener
 
-# ReadyForQuery, outside of a transaction: what was committed is so, and the client is about to be told.
+# ReadyForQuery, outside of a transaction: the commit is done, and the client is about to learn it.
 _READY_FOR_QUERY = b"Z\x00\x00\x00\x05I"
 
 

@@ -1,4 +1,4 @@
-"""What the image promises of its processes, tried without one: nothing is written, and health is told."""
+"""The image's promises, without an image: processes write nothing, and report their health."""
 
 from __future__ import annotations
 

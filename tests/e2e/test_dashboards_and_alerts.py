@@ -47,7 +47,7 @@ class Prometheus:
     """The compose file's Prometheus; it finds the processes on loopback, not by their services' names."""
 
     def __init__(self, stack: Stack) -> None:
-        """Nothing runs yet; the processes are told their ports."""
+        """Nothing runs yet; the processes get their ports by settings."""
         self._stack = stack
         self._port = find_free_port()
         self._ports = {name: find_free_port() for name in PROCESSES}

@@ -71,7 +71,7 @@ class Counted:
         self.stack.serve(name)
 
     def bill(self, name: str, what: str, *, since: int = 0) -> CostReport:
-        """What a process has asked for, without its first `since` transactions."""
+        """A process's requests, without its first `since` transactions."""
         messages = self.brokers[name].sent["basic.publish"] + self.brokers[name].received["basic.deliver"]
         return CostReport(name, what, self.databases[name].transactions[since:], messages)
 
@@ -155,7 +155,7 @@ def ended(counted: Counted) -> dict[str, int]:
 
 
 async def post_all(port: int, keys: list[str], count: int) -> None:
-    """Post so many events, on each of AT_ONCE connections one after another."""
+    """Post this many events on each of AT_ONCE connections, one after another."""
     left = iter(range(count))
     requests = cycle([PostRequest(key, ["order.created"], 100).to_bytes("127.0.0.1") for key in keys])
 

@@ -202,7 +202,7 @@ def test_limits_hold_while_a_relay_and_a_worker_are_killed_during_a_recovery(sce
     [hung] = scene.subscribe("hung", 1, NEVER_ANSWERS)
     scene.publish(500, batch=500)
     scene.wait_until(lambda: scene.journal(OPENED).keys() == {*recovering, hung}, "four open breakers")
-    scene.receiver.set_behaviour("/hung/", NEVER_ANSWERS)  # counts anew
+    scene.receiver.set_behaviour("/hung/", NEVER_ANSWERS)  # resets the counts
     scene.receiver.set_behaviour("/recovering/", PathBehaviour(delay=0.4))
     scene.wait_until(lambda: min(map(scene.limit, recovering)) >= 8, "three that are half recovered")
     scene.stack.kill(scene.wait_for_prober(hung))
@@ -294,5 +294,5 @@ def assert_it_ramped_up(scene: Scene, path: str) -> None:
 
 
 def written_at(journal_id: UUID) -> datetime:
-    """When an entry of the journal was written, with its endpoint locked: a millisecond, told by its id."""
+    """When a journal entry was written, under its endpoint's lock: to the millisecond, from its id."""
     return datetime.fromtimestamp(((journal_id.int >> 80) + 1) / 1000, tz=UTC)

@@ -238,7 +238,7 @@ def test_a_private_address_is_refused_when_it_is_dialled(stack: Stack, operator:
 
 
 def read_attempt_lines(stack: Stack, endpoint: str) -> list[dict[str, Any]]:
-    """What the worker has logged of this endpoint's attempts."""
+    """The worker's log lines of this endpoint's attempts."""
     lines = (
         json.loads(line) for line in stack.read_log("worker").splitlines() if "delivery.attempted" in line
     )

@@ -49,7 +49,7 @@ def times_consuming(stack: Stack, name: str) -> int:
 
 
 def emptied(stack: Stack, producer: Publisher) -> bool:
-    """Have two processes take what waits, and stop them. What was still on its way to them is given back."""
+    """Let two processes consume, and stop them. Messages in flight to them are requeued."""
     started(stack, "ingest", "ingest.2")
     wait_until(lambda: producer.count_ready() == 0, "all to be sent to them", seconds=TIMEOUT_SECONDS)
     stack.stop("ingest", "ingest.2")
@@ -170,7 +170,7 @@ def test_killing_ingest_between_commit_and_ack_creates_no_duplicates(
         }
         stack.serve("ingest")
         wait_until(killed.is_set, "ingest to be killed", seconds=TIMEOUT_SECONDS)
-    # What it took is committed, and none of it was acknowledged.
+    # Its messages are committed, and none was acknowledged.
     assert count(tenant) > 0
     wait_until(lambda: producer.count_ready() == 50, "the messages to be back", seconds=TIMEOUT_SECONDS)
     del stack.process_environment["ingest"]
@@ -236,7 +236,7 @@ def test_ingest_outlives_the_broker_and_a_stop_in_the_middle_loses_nothing(
         seconds=TIMEOUT_SECONDS,
     )
     with Publisher(private_rabbitmq.url, exchange_of(stack)) as producer:
-        for number in range(90, 200):  # of the first ten nobody knew whether they had come
+        for number in range(90, 200):  # the first ten may have arrived or not
             producer.publish_event(tenant.key, f"m{number}", number)
         wait_until(lambda: count(tenant) == 200, "all events", seconds=TIMEOUT_SECONDS)
         stack.stop("ingest")

@@ -41,7 +41,7 @@ def running(*command: str, port: int, **environment: str) -> Iterator[subprocess
         yield process
     finally:
         if process.poll() is None:
-            process.terminate()  # Ctrl-C is ignored by whoever was started by somebody who ignores it
+            process.terminate()  # a child of a process that ignores Ctrl-C ignores it too
         process.wait(timeout=TIMEOUT_SECONDS)
         assert process.stdout is not None
         process.stdout.close()
@@ -54,7 +54,7 @@ def endpoint(tenant: Api, port: int, **more: Any) -> str:
 
 
 def forged(port: int) -> tuple[int, str]:
-    """Send what nobody signed; returns the answer."""
+    """Send an unsigned request; returns the answer."""
     request = Request(f"http://127.0.0.1:{port}/in", data=b'{"type": "order.created"}')
     with pytest.raises(HTTPError) as refused:
         urlopen(request, timeout=10)

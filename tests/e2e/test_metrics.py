@@ -50,7 +50,7 @@ def ports(module_stack: Stack) -> dict[str, int]:
     stack = module_stack
     ports = {kind: find_free_port() for kind in KINDS}
     stack.environment |= {f"WAYBILL_{kind.upper()}_METRICS_PORT": str(port) for kind, port in ports.items()}
-    # What a worker that is killed leaves behind goes with the test.
+    # A killed worker's folder is removed with the test's.
     stack.environment |= {"WAYBILL_WORKER_PROCESSES": "2", "TMPDIR": str(stack.folder)}
     stack.environment["WAYBILL_ATTEMPT_TIMEOUT"] = "25"
     stack.serve(*KINDS)
@@ -258,7 +258,7 @@ def test_statsd_receives_counter_increments(stack: Stack) -> None:
         stack.environment["WAYBILL_STATSD"] = f"127.0.0.1:{statsd.getsockname()[1]}"
         stack.serve(*KINDS)
         began = int(time())
-        # Who publishes before may have it claimed twice: a claim that nobody starts lapses.
+        # Published earlier, it may be claimed twice: a claim that no worker starts lapses.
         wait_until(lambda: "worker.ready" in stack.read_log("worker"), "the worker", seconds=TIMEOUT_SECONDS)
         tenant = operator.create_tenant()
         subscribe(tenant, partner)

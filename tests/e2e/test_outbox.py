@@ -298,7 +298,7 @@ def test_refused_events_are_set_aside_with_the_reason_sent_again_and_discarded(
         processes.environment["WAYBILL_OUTBOX_DATABASE"] = url_of(shop)
         listed = processes.run(str(WAYBILL), "outbox", "list")
         assert listed.count("type: An event type is made of letters") == 3
-        # What was wrong is put right, or let go.
+        # The refused events are fixed or discarded.
         with shop.begin() as connection:
             connection.execute(text("update waybill_outbox set type = 'order.created' where id = 8"))
         assert processes.run(str(WAYBILL), "outbox", "retry", "8") == "1 will be sent again.\n"

@@ -1,4 +1,4 @@
-"""Formats and thin events on a whole engine: what partners get, fetch and are told."""
+"""Formats and thin events on a whole engine: what partners receive and fetch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def operator(module_stack: Stack) -> Api:
 
 
 def as_data(wanted: PayloadFormat, call: ReceivedCall) -> Any:
-    """What the receiver's program is handed."""
+    """The input of the receiver's program."""
     if wanted is PayloadFormat.STANDARD:
         return json.loads(call.body)
     return from_http_event(HTTPMessage(call.headers, call.body)).get_data()

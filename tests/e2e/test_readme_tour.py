@@ -62,7 +62,7 @@ def test_the_tour_of_the_readme_works_as_it_is_printed(tmp_path: Path) -> None:
         engine.send_signal(signal.SIGTERM)
         engine.wait(40)
     assert told.returncode == 0, told.stderr
-    # Sent once for the event, and once more because somebody asked.
+    # Sent once for the event, and once for the replay.
     received = (tmp_path / "received.log").read_text()
     assert received.count('"data":{"order": 1042}') == 2
     assert "succeeded" in told.stdout

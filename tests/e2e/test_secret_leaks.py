@@ -1,4 +1,4 @@
-"""A secret is told once, to whom it is for, and then found nowhere: no log, answer, page or row has it."""
+"""A secret is shown once, to its owner, and then found nowhere: no log, answer, page or row has it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = {"WAYBILL_LOG_LEVEL": "debug", "WAYBILL_LOG_FORMAT": "json", "WAYBILL
 
 @pytest.fixture
 def confidant(stack: Stack, private_rabbitmq: PrivateRabbitMQ) -> Iterator[SecretsScenario]:
-    """An engine at its most talkative that does not run yet, and whose passwords can all be told apart."""
+    """An engine at its most verbose that does not run yet, with passwords that are all different."""
     name, password = make_marked_secret("user"), make_marked_secret("amqp")
     private_rabbitmq.run_ctl("add_user", name, password)
     private_rabbitmq.run_ctl("set_permissions", name, ".*", ".*", ".*")

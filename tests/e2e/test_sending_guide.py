@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def test_the_examples_of_the_page_on_sending_run_as_they_are_printed(
     stack: Stack, operator: Api, empty_database_url: str, tmp_path: Path
 ) -> None:
-    # The page speaks of the exchange as it is called unless told otherwise.
+    # The page names the default exchange.
     stack.environment["WAYBILL_QUEUE_NAME"] = "waybill"
     stack.serve("web", "ingest")
     wait_until(lambda: "ingest.consuming" in stack.read_log("ingest"), "the exchange", seconds=60)

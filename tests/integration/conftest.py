@@ -1,4 +1,4 @@
-"""A ledger to work on, and somebody in it. Modules that need it otherwise define their own `ledger`."""
+"""A ledger with a tenant and an endpoint. Modules with other needs define their own `ledger`."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Through:
 async def steps_of(
     through: Through, counted: CountedDatabase, tenant: TenantId, endpoint: EndpointId, size: int
 ) -> dict[str, list[Transaction]]:
-    """What each step asks for, when so many deliveries are accepted, claimed, started and recorded."""
+    """The cost of each step when this many deliveries are accepted, claimed, started and recorded."""
     marks = [len(counted.transactions)]
     events = [NewEvent("order.created", b"{}")] * size
     await through.accepter.accept_events(tenant, events, single=False)

@@ -290,7 +290,7 @@ class ClaimLife(RuleBasedStateMachine):
 
     @rule(pick=PICK, told=TOLD, quotas=st.lists(QUOTA, min_size=4, max_size=4))
     def attempts_end_while_a_relay_claims(self, pick: int, told: AttemptSignal, quotas: list[int]) -> None:
-        """Whoever comes second to an endpoint waits, or leaves it for a moment."""
+        """The second transaction on an endpoint waits, or skips it."""
         if not self.world.at_work:
             return
         before, wanted = self._rows(), self._quotas(quotas)
@@ -455,7 +455,7 @@ class ClaimLife(RuleBasedStateMachine):
         return {EndpointId(row[0]): Row(*row[1:]) for row in found}
 
     def _check(self, before: dict[EndpointId, Row], wanted: Sequence[Quota], claimed: ClaimRound) -> None:
-        """What was claimed is what could be and might be, and no more."""
+        """The claimed deliveries are exactly the claimable ones within the limits."""
         after = self._rows()
         for quota in wanted:
             endpoint, row = quota.endpoint_id, before[quota.endpoint_id]

@@ -33,7 +33,7 @@ UNUSED = {
 
 
 def run(arguments: tuple[str, ...], url: str, tenant: TenantId) -> tuple[str, set[str]]:
-    """What a command prints, and the modules that it has imported."""
+    """A command's output, and the modules that it imported."""
     settings = {
         "WAYBILL_DATABASE_URL": url,
         "WAYBILL_SECRET_KEYS": generate_key(),

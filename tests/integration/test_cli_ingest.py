@@ -20,7 +20,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J"
 def set_aside(
     database: str, body: bytes, *, tenant_id: UUID | None = None, why: str = "body: is not JSON"
 ) -> str:
-    """A message as the ingest process sets it aside, from somebody who would command the terminal."""
+    """A dead letter with control characters for the terminal."""
     id_ = new_id()
     with connect(database) as connection:
         connection.execute(

@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(slots=True)
 class Seen:
-    """What was once seen of a delivery and must not be taken back."""
+    """Facts about a delivery that must stay true."""
 
     attempts: int = 0
     final: str | None = None

@@ -1,4 +1,4 @@
-"""What is sent to endpoints with another format, and how their attempts are shown."""
+"""Requests to endpoints with other formats, and how their attempts are shown."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ async def seen(
     broker: Callable[[Settings], list[Finding]] = lambda _: BROKER_ASIDE,
     url: str | None = None,
 ) -> dict[str, Finding]:
-    """What the doctor says, by check: the gravest where there are several of one name."""
+    """The doctor's findings by check; the most severe if a check has several."""
     findings = await run_checks(of, DoctorDeps(environment, now, broker), url=url)
     grave = sorted(findings, key=lambda one: list(Severity).index(one.severity))
     return {one.check: one for one in grave}
@@ -311,7 +311,7 @@ async def test_a_certificate_that_has_ended_is_wrong(own_ledger: Ledger):
 
 @pytest.fixture
 def own_queues(amqp_url: str) -> Iterator[Settings]:
-    """A broker on which nobody has queues of this name; they are taken away again."""
+    """A broker without queues of this name; they are deleted at the end."""
     own = settings(amqp_url=amqp_url, queue_name=f"test-doctor-{uuid.uuid4().hex[:12]}")
     yield own
     with channel(amqp_url) as door:

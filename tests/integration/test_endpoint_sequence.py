@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PICK = st.integers(0, 1_000)
 TAKE = st.integers(1, 6)
 LANE = st.sampled_from(Priority)
-# What comes of an attempt.
+# The result of an attempt.
 ENDS = (build.make_success, build.make_failure, build.make_retry)
 PARTNER = 3  # as many numbers as it reads at a time
 SOMEBODY = Actor("test")
@@ -106,7 +106,7 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
 
     @rule()
     def what_no_claim_has_is_owed_for_too_long_and_ends(self) -> None:
-        """That never went out, too: it ends without a number, and gets one if it is replayed."""
+        """A delivery that was never sent ends without a number, and gets one if it is replayed."""
         soon = clock() + timedelta(seconds=1)
         self._in_ledger(lambda tx: expiry.expire_deliveries(tx, older_than=timedelta(0), now=soon))
 
@@ -234,7 +234,7 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
             assert self.world.known[work.delivery_id] == work.sequence
 
     def teardown(self) -> None:
-        """However it went: the partner has seen every delivery that ever went out, once."""
+        """In any case the partner has seen every delivery that was sent, once."""
         if not hasattr(self, "world"):
             return
         for _ in range(len(self.world.known) // PARTNER + 1):

@@ -164,7 +164,7 @@ async def test_endpoint_change_conflict_affects_only_its_own_tenant_in_a_commit(
 
 
 async def test_intake_gives_up_after_repeated_endpoint_conflicts(ledger: Ledger, tenant: TenantId) -> None:
-    """Nothing is written from outdated subscriptions, and nobody waits for ever."""
+    """Nothing is written from outdated subscriptions, and no request waits for ever."""
     intake = build.make_intake(ChangingLedger(ledger, tenant))
     with pytest.raises(Unavailable, match="change too fast"):
         await intake.accept_events(tenant, [ONE], single=True)

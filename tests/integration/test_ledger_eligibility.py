@@ -79,7 +79,7 @@ def endpoint_rows(draw: st.DrawFn) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the ledger says of the endpoints of one example."""
+    """The ledger's answers for the endpoints of one example."""
 
     may_claim: set[EndpointId]
     not_held: set[EndpointId]

@@ -1,4 +1,4 @@
-"""How the ledger stands, for metrics: what is told of it wakes somebody up."""
+"""The ledger's gauges for metrics, on which alerts depend."""
 
 from __future__ import annotations
 

@@ -344,7 +344,7 @@ async def test_an_expiry_that_is_not_committed_leaves_all_as_it_was(
         assert len(await expiry.expire_deliveries(tx, older_than=OLDEST, now=clock() + OLDEST + DAY)) == 1
         assert (
             await build.claim_deliveries(ledger, [endpoint])
-        ).delivery_count == 0  # and nobody waits for it
+        ).delivery_count == 0  # and no claim waits for it
         await tx.rollback()
     assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 

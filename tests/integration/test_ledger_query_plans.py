@@ -1,4 +1,4 @@
-"""What the hot statements cost when history is large: they look rows up, they never read through a table.
+"""Plans of hot statements with a large history: they look rows up and never scan a table.
 
 Each statement is caught as the engine sends it and explained as a prepared statement with a generic plan,
 which is what a long-lived connection comes to use.
@@ -49,7 +49,7 @@ LATER_KEYS = 3_000
 EVENTS, CLAIMED = 30, 300
 # Owed for longer than this, which is too long here.
 OLD, OLDEST = 50, timedelta(days=3)
-# What is small whatever happens: a row for each batch in work.
+# Always small: a row per batch in work.
 SMALL = {"claims"}
 # Once a minute every endpoint is looked at.
 # Once a day all that is owed is looked at for events that must stay.
@@ -58,7 +58,7 @@ ROUNDS = {
     "recount": {"endpoint_health"},
     "ensure": {"endpoints", "endpoint_health"},
 }
-# Walks over days that are past a term, so many rows at once.
+# Reads expired days, a bounded number of rows at once.
 WALKS = {
     "owed events",
     "forget bodies",

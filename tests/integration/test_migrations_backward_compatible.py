@@ -1,4 +1,4 @@
-"""What a migration may do to a live site: add. Processes of the release before know nothing of what is new.
+"""Migrations of a live site only add. Processes of the release before do not know the new parts.
 
 Each migration is applied alone, and the schema before is held against the one after: whatever was read and
 written before still can be. That needs no history, and so holds in a shallow clone too; where there is one,
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
 CHAIN = [one.revision for one in ScriptDirectory.from_config(Config(INI)).walk_revisions()][::-1]
-# By revision, what it takes away all the same, and why nobody missed it.
+# By revision: what it removes anyway, and why nothing used it.
 EXCUSED: Mapping[str, Mapping[str, str]] = {}
 
 
 class Column(NamedTuple):
-    """What a statement that was written before relies on."""
+    """The parts that older statements rely on."""
 
     type: str
     required: bool
@@ -65,7 +65,7 @@ def keys(url: str) -> set[str]:
 
 
 def taken_away(before: dict[str, Column], after: dict[str, Column]) -> dict[str, str]:
-    """What a process of before would stumble over, by column."""
+    """The changes that would break an older process, by column."""
     faults = dict.fromkeys(before.keys() - after.keys(), "is gone")
     tables = {name.partition(".")[0] for name in before}
     for name, column in after.items():

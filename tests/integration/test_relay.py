@@ -303,7 +303,7 @@ class Worker:
         self.delivered = 0
 
     async def holds(self, count: int) -> bool:
-        """Whether so many are in flight, after another look into the queues."""
+        """Whether this many are in flight, after another read of the queues."""
         for queue in self._queues:
             for claim_id in queue.take():
                 self.in_hand += [(claim_id, work) for work in await build.start_claim(self._ledger, claim_id)]

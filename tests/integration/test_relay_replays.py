@@ -110,7 +110,7 @@ async def test_replays_get_their_share_beside_live_work_and_the_rest_after(
         relay.stop()
         await running
     assert (live, replays) == (2_000, 2_000)
-    # What is queued when live work ends was permitted while it waited.
+    # Items that are queued when live work ends were allowed while it waited.
     assert beside <= 2_000 * SHARE / (1 - SHARE) + MIN_TARGET * SHARE
 
 

@@ -1,4 +1,4 @@
-"""What is past its term goes, on a real ledger; what is owed stays, and so do those who read and write."""
+"""Retention on a real ledger: expired data is deleted, unfinished deliveries stay, nobody is blocked."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def but(**days: int) -> RetentionPeriods:
 
 
 def retention(ledger: Ledger, terms: RetentionPeriods = TERMS, pace: PruneLimits = QUICK) -> RetentionService:
-    """Retention as it is after forty days."""
+    """Retention forty days later."""
     return RetentionService(ledger, terms, clock=lambda: clock() + LATER, limits=pace)
 
 
@@ -119,7 +119,7 @@ async def reading(ledger: Ledger, table: str) -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 async def no_notes(ledger: Ledger) -> None:
-    """What an earlier test has noted of today holds no more: other events are made today."""
+    """Forget an earlier test's marks on today's partitions: this one creates other events today."""
     await build.execute(ledger, f"comment on table {day('events')} is null")
 
 
@@ -221,7 +221,7 @@ async def test_an_interrupted_drop_is_finished_by_the_next_run(
     await build.execute(ledger, f"create table kept_{name} (like {name} including all)")
     assert name in (await run(ledger)).dropped
     assert await counts(ledger) == (0, 0, 0, 0, 0)
-    await build.execute(ledger, f"drop table kept_{name}")  # nobody else's tables are touched
+    await build.execute(ledger, f"drop table kept_{name}")  # no other tables are touched
 
 
 async def test_one_retention_run_at_a_time(ledger: Ledger) -> None:
@@ -270,7 +270,7 @@ async def test_under_load_nobody_waits_for_retention(own_ledger: Ledger) -> None
 
 
 class Load:
-    """A producer and a worker who go on until they are told."""
+    """A producer and a worker that run until they are stopped."""
 
     def __init__(self, ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
         self._ledger = ledger

@@ -129,7 +129,7 @@ def test_migrated_policies_match_the_ledger_definition(database_url: str) -> Non
 
 
 def policies(connection: psycopg.Connection, table: str) -> set[Any]:
-    """What the policies of a table say, without their names."""
+    """The policies of a table, without their names."""
     return set(
         connection.execute(
             """
@@ -142,7 +142,7 @@ def policies(connection: psycopg.Connection, table: str) -> set[Any]:
 
 
 def rights(connection: psycopg.Connection, table: str) -> set[str]:
-    """What the role of tenants' requests may do with a table."""
+    """The privileges of the tenants' role on a table."""
     query = """
         select lower(privilege) from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
                                                   'REFERENCES', 'TRIGGER']) as privilege

@@ -105,13 +105,13 @@ def test_concurrent_migrations_run_one_after_the_other(empty_database_url: str, 
     def upgrade() -> None:
         try:
             schema.upgrade(empty_database_url)
-        except BaseException as error:  # noqa: BLE001  told by the test's own thread
+        except BaseException as error:  # noqa: BLE001  raised by the test's own thread
             failures.append(error)
 
     migrating = threading.Thread(target=upgrade)
     looks: set[object] = set()
     with connect(empty_database_url) as first:
-        # Whoever migrates holds this lock; any other constant would let two at it.
+        # Migrations take this lock; with another constant two could run at once.
         first.execute("select pg_advisory_lock(7233201914205511)")
         migrating.start()
         # A wait without a transaction is seen by this alone: it ended one look in vain, and then another.

@@ -89,7 +89,7 @@ class World:
             self.bodies[row.id], self.keys[row.id] = row.body, row.idempotency_key
 
     def meant(self, tenant_id: TenantId | None, wanted: DeliveryFilter) -> list[Delivery]:
-        """What a search must find, oldest first."""
+        """The deliveries that a search must find, oldest first."""
         return [one for one in self.rows if self._is_meant(one, tenant_id, wanted)]
 
     def _is_meant(self, one: Delivery, tenant_id: TenantId | None, wanted: DeliveryFilter) -> bool:

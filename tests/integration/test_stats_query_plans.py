@@ -206,7 +206,7 @@ def test_only_the_last_results_of_each_endpoint_are_read(plans: dict[str, list[Q
 
 @pytest.mark.parametrize("name", ["types", "types of"])
 def test_only_the_newest_events_are_read(plans: dict[str, list[QueryPlan]], name: str) -> None:
-    # A tenant's are found by its own index, or among all: one in so many is its.
+    # A tenant's rows are found by its own index, or among all: one in this many is its own.
     assert looked_at(plans, name, HISTORY.pattern) <= MOST * TENANTS
 
 

@@ -27,7 +27,7 @@ FAST_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 @dataclass
 class ManualClock:
-    """A clock that goes on when it is told to."""
+    """A clock that tests move."""
 
     now: datetime
 

@@ -43,7 +43,7 @@ def encode_short_string(text: bytes) -> bytes:
 
 
 def encode_nested_table(levels: int, kind: bytes = b"F") -> bytes:
-    """A table within a table, so many times; or arrays (`A`), as a header's value."""
+    """Tables nested to this depth, or arrays (`A`), as a header's value."""
     value = kind + encode_long_string(b"")
     for _ in range(levels):
         value = kind + encode_long_string((encode_short_string(b"a") if kind == b"F" else b"") + value)
@@ -75,11 +75,11 @@ class Publisher:
         self._channel.basic_publish(self._exchange, "", body, written, mandatory=True)
 
     def count_ready(self) -> int:
-        """How many messages wait in the queue that nobody holds."""
+        """Count the messages that wait in the queue."""
         return int(self._channel.queue_declare(self._exchange, passive=True).method.message_count)
 
     def declare(self) -> None:
-        """What the ingest process declares; whoever comes first does."""
+        """Declare what the ingest process declares; the first of the two does it."""
         arguments = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
         self._channel.exchange_declare(self._exchange, exchange_type="fanout", durable=True)
         self._channel.queue_declare(self._exchange, durable=True, arguments=arguments)

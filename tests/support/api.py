@@ -19,7 +19,7 @@ class Api:
         return self._request("POST", path, b"" if body is None else json.dumps(body).encode(), headers)
 
     def post_bytes(self, path: str, body: bytes) -> Any:
-        """Post JSON as it is written."""
+        """Post this JSON text unchanged."""
         return self._request("POST", path, body, {})
 
     def put(self, path: str, body: object) -> Any:

@@ -49,7 +49,7 @@ _BROWSER_ARGS = (
     "--font-render-hinting=none",
 )
 _BAD_REQUEST = 400
-# What a visitor leaves behind by going elsewhere.
+# State that stays behind after navigation.
 _NAVIGATION_ABORTED = "net::ERR_ABORTED"
 # The console's line about a bad answer: it names no address, and the answer itself is heard anyway.
 _DUPLICATE_MESSAGE = "Failed to load resource"

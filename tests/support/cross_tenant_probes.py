@@ -1,4 +1,4 @@
-"""What somebody may try with another tenant's ids: every place of the OpenAPI document that takes an id."""
+"""Requests with another tenant's ids, in every place of the OpenAPI document that takes an id."""
 
 from __future__ import annotations
 

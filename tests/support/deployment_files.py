@@ -36,7 +36,7 @@ def parse_instructions(text: str) -> list[tuple[str, str]]:
 
 
 def get_health_command() -> list[str]:
-    """What the image's HEALTHCHECK runs, word by word."""
+    """The words of the image's HEALTHCHECK command."""
     [words] = [words for name, words in parse_instructions(DOCKERFILE.read_text()) if name == "HEALTHCHECK"]
     return [str(word) for word in json.loads(words.partition("CMD ")[2])]
 

@@ -1,4 +1,4 @@
-"""Deliveries that failed, made by the thousand: sending so many would take minutes."""
+"""Thousands of failed deliveries, inserted: sending them would take minutes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _INSERT_FAILED = """
 
 
 def add_failed_deliveries(sql: psycopg.Connection, endpoints: Sequence[str], count: int) -> None:
-    """Give these endpoints of one tenant so many deliveries that failed, each of an event of its own."""
+    """Insert this many failed deliveries per endpoint of one tenant, each of its own event."""
     ids = [parse_id(Prefix.ENDPOINT, one) for one in endpoints]
     owner = sql.execute("select tenant_id from endpoints where id = %s", [ids[0]]).fetchone()
     if owner is None:

@@ -42,7 +42,7 @@ RETRY_REASON = "retryable_status"
 
 @dataclass(frozen=True, slots=True)
 class AttemptSignal:
-    """What an attempt tells: a signal, a wait, when it ended; `final` is the reason why it was the last."""
+    """An attempt's effect on health: signal, wait, end; `final` is the reason why it was the last."""
 
     signal: Signal = Signal.BAD
     retry_after: timedelta | None = None
@@ -97,7 +97,7 @@ async def record_attempts(ledger: Ledger, *group: FinishedAttempt) -> RecordingR
 async def start_deliveries(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int
 ) -> tuple[ClaimId, list[ClaimedDelivery]]:
-    """Accept so many events, and have a worker start as many of this endpoint's deliveries."""
+    """Accept this many events, and start as many of the endpoint's deliveries."""
     await build.accept_events(ledger, tenant, count)
     (claim_id,) = (await build.claim_deliveries(ledger, [endpoint], take=count)).claim_ids
     return claim_id, await build.start_claim(ledger, claim_id)

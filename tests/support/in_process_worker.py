@@ -58,7 +58,7 @@ class WorkerSpec:
 
 @asynccontextmanager
 async def run_worker(ledger: Ledger, spec: WorkerSpec | None = None) -> AsyncIterator[Dispatcher]:
-    """A dispatcher that may reach loopback unless told otherwise; at the end nothing of it is in flight."""
+    """A dispatcher that may connect to loopback by default; at the end nothing is in flight."""
     spec = spec or WorkerSpec()
     transport = Transport(guard=spec.guard, lookup=spec.lookup, proxy=spec.proxy, create_tls=spec.tls)
     defaults = EndpointDefaults(SCHEDULE, spec.timeout, timedelta(seconds=30), spec.health, spec.origin)
@@ -81,5 +81,5 @@ async def run_worker(ledger: Ledger, spec: WorkerSpec | None = None) -> AsyncIte
 
 
 async def wait_until_idle(dispatcher: Dispatcher) -> None:
-    """Wait until everything that was started has ended by itself."""
+    """Wait until everything that was started has ended."""
     await dispatcher.drain(timedelta(seconds=30))

@@ -112,7 +112,7 @@ async def empty_ledger(ledger: Ledger) -> None:
 
 
 async def fetch_rows(ledger: Ledger, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
-    """What a query of the test's own finds."""
+    """Fetch the rows of a test's query."""
     async with ledger.transaction() as tx:
         return (await tx.execute(text(statement), values)).all()
 

@@ -46,7 +46,7 @@ ALWAYS_500 = PathBehaviour(500)
 
 @dataclass(slots=True)
 class PathStats:
-    """What a path has seen: requests in all, on their way now, and at most at the same time.
+    """A path's requests: in all, in flight now, and the most at the same time.
 
     Since its manner was last told: good answers given, and how many requests were on their way at most when
     n + 1 of them had been given, by the logarithm of that to the base 2.
@@ -75,7 +75,7 @@ class PathStats:
         self.good += is_good
 
     def reset_counts(self) -> None:
-        """Forget what is counted since the manner was told."""
+        """Reset the counts."""
         self.good = 0
         self.peaks = []
 
@@ -96,7 +96,7 @@ class PathRegistry:
         return self._seen.setdefault(path, PathStats())
 
     def find_behaviour(self, path: str) -> PathBehaviour:
-        """The manner that was told last for a beginning of this path."""
+        """The latest behaviour that was set for a prefix of this path."""
         told = [manner for prefix, manner in self._manners.items() if path.startswith(prefix)]
         return told[-1] if told else HEALTHY
 
@@ -196,11 +196,11 @@ class MisbehavingReceiver:
         self._send_command({"prefix": prefix, "manner": asdict(behaviour)})
 
     def reset_stats(self) -> None:
-        """Count anew."""
+        """Reset the counts."""
         self._send_command({"forget": True})
 
     def read_stats(self, prefix: str = "/", *, ids: bool = False) -> dict[str, PathStats]:
-        """What the paths that begin so have seen; with `ids` how often each webhook-id came."""
+        """The counts of paths with this prefix; with `ids`, requests per webhook-id."""
         told = self._send_command({"ids": ids}).items()
         return {path: PathStats(**seen) for path, seen in told if path.startswith(prefix)}
 

@@ -47,7 +47,7 @@ CHECKS = [
 ]
 TENANT_HEADER = "Waybill-Tenant"
 _TIMEOUT_SECONDS = 30
-# One case of so many keeps the ids that were made up for it.
+# One case in this many keeps its generated ids.
 _KEEP_MADE_UP_IDS_EVERY = 4
 
 
@@ -128,7 +128,7 @@ def exercise_api(
 ) -> ConformanceReport:
     """Ask every operation of the API at `url`; each is asked about a tenant of its own."""
     schema = schemathesis.openapi.from_dict(make_strict(document))
-    # Who brings wrong keys again and again is taken for somebody who guesses.
+    # Repeated wrong keys are throttled as guesses.
     schema.config.generation.with_security_parameters = False
     found = ConformanceReport()
     with requests.Session() as session:

@@ -70,7 +70,7 @@ def _run_git_text(*words: str) -> str:
 
 def _run_git(*words: str) -> bytes:
     try:
-        # This repository alone: a test run as root may stand in a checkout of somebody else's.
+        # Only this repository: a test run as root may be in another user's checkout.
         command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
         return subprocess.run(command, check=True, capture_output=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:

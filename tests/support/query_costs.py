@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from tests.support.wire_counting import Transaction
 
-# What comes with time, or with a connection, and not with deliveries. `claims.count_queued` alone is a look
-# at a queue that has no room.
+# Statements that come with time or with a connection, not with deliveries. `claims.count_queued` alone is a
+# check of a full queue.
 _BACKGROUND_STATEMENTS = {
     "claims.ready",
     "claims.rescue",
@@ -74,12 +74,12 @@ class CostReport:
 
     @property
     def work_transactions(self) -> list[Transaction]:
-        """What the work itself took."""
+        """The cost of the work itself."""
         return [one for one in self.transactions if not _is_background(one)]
 
     @property
     def background_transactions(self) -> list[Transaction]:
-        """What the clock asked for."""
+        """The cost of periodic statements."""
         return [one for one in self.transactions if _is_background(one)]
 
     @property
@@ -101,7 +101,7 @@ class CostCheck:
 
     @property
     def errors(self) -> list[str]:
-        """What is wrong, each in one sentence."""
+        """The exceeded limits, a sentence each."""
         bill, counted, allowed = self.report, asdict(self.report.cost), asdict(self.max_cost)
         return [
             f"{bill.action} took the {bill.process} {counted[name]:,} {_humanize(name)}; "

@@ -1,4 +1,4 @@
-"""What the server does for the statements that the engine sends: caught, undone and explained."""
+"""The plans of statements that the engine sends: intercepted, rolled back and explained."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # The steps of a plan that say how many rows they threw away.
 REMOVED_ROWS_FIELDS = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-# What has the statements after it planned otherwise is no statement to explain.
+# Statements that change later plans are not explained themselves.
 SET_LOCAL = "set local "
 
 

@@ -1,4 +1,4 @@
-"""What the engine sends to PostgreSQL within a transaction, whichever way it takes to the driver."""
+"""Records the statements that the engine sends to PostgreSQL in a transaction, by either executor."""
 
 from __future__ import annotations
 

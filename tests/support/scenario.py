@@ -23,7 +23,7 @@ def subscribe(tenant: Api, partner: Partner, **changes: Any) -> str:
 
 
 def publish_events(tenant: Api, count: int, *, start: int = 0) -> list[str]:
-    """Post so many events, sixteen at a time; returns their ids."""
+    """Post this many events, sixteen at a time; returns their ids."""
 
     def send(number: int) -> str:
         event = {"type": "order.created", "data": {"number": number}}

@@ -27,7 +27,7 @@ class MarkedSecret:
     allowed_places: frozenset[str] = frozenset()
 
     def iter_encodings(self) -> Iterator[tuple[str, bytes]]:
-        """How it would look: as it is, escaped, encoded, as PostgreSQL shows bytes, or only its core."""
+        """The forms to search for: plain, escaped, encoded, as PostgreSQL shows bytes, or only its core."""
         assert len(self.text) >= MIN_SECRET_LENGTH, self.name
         core = self.text.split("_", 1)[1] if self.text.startswith(("wb", "wh")) else self.text
         for what, text in (("itself", self.text), ("without its prefix", core)):
@@ -44,7 +44,7 @@ class MarkedSecret:
 
 @dataclass(slots=True)
 class Evidence:
-    """What was shown, by place."""
+    """Everything that was shown, by place."""
 
     captured: dict[str, bytes] = field(default_factory=dict)
 

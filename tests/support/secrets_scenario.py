@@ -1,4 +1,4 @@
-"""An engine that is told secrets of every kind, used in every way, and looked at from every side."""
+"""An engine that gets secrets of every kind, is used in every way, and is searched everywhere."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SecretsScenario:
             self.register_secret(name, stack.environment[name])
         self.register_secret("password for RabbitMQ", amqp_password, "wire to RabbitMQ")
         password = make_url(stack.database_url).password or ""
-        if len(password) >= MIN_SECRET_LENGTH:  # one that somebody else has chosen may be `postgres`
+        if len(password) >= MIN_SECRET_LENGTH:  # a server of the environment may use `postgres`
             self.register_secret("password of the database", password)
 
     def register_secret(self, name: str, text: str, *places: str) -> str:
@@ -93,7 +93,7 @@ class SecretsScenario:
         token = self.register_secret(f"custom header of {label}", make_marked_secret("header"))
         body = {"url": url, "headers": {"Authorization": f"Bearer {token}"}, "schedule": [0, 0.2]}
         made = self.call_api("POST", "/v1/endpoints", body | more, place=place)
-        # One that was brought along is not told back.
+        # A secret that the client chose is not returned.
         told = made["secret"]
         self.register_secret(f"secret of {label}", told or more["secret"], *([place] if told else []))
         return str(made["id"])

@@ -20,7 +20,7 @@ def main() -> None:
     scale = SMALL_SHOWCASE if parser.parse_args().hostile else FULL_SHOWCASE
     print("Starting an engine and filling it …")  # noqa: T201  a command
     with suppress(KeyboardInterrupt), run_servers() as stack, run_showcase(stack, scale) as shown:
-        print(f"{shown.url}/console")  # noqa: T201  somebody waits for it
+        print(f"{shown.url}/console")  # noqa: T201  the user waits for it
         for one in CONSOLE_USERS:
             print(f"  {one.role:8} {one.email}  {one.password}")  # noqa: T201  likewise
         threading.Event().wait()

@@ -58,7 +58,7 @@ _TABLES = {
 }
 _SCHEDULE = parse_schedule((0, 5, 300))
 _BUSY_HOUR, _MINUTES_OF_A_DAY = 15, 1_440
-# A campaign began: towards the end there is so many times as much, which is half of it an hour before.
+# A campaign began: traffic grows by this factor towards the end, by half of it an hour before.
 _RUSH_FACTOR = 5
 # An hour of the last day in which much went wrong, counted back from its end.
 _BAD_HOUR = (timedelta(hours=7), timedelta(hours=6))

@@ -1,4 +1,4 @@
-"""Destinations that lead inside, in every spelling that is known to have fooled somebody.
+"""Destinations that lead inside, in every spelling known to have fooled a check.
 
 `{port}` is the port that a test listens on. Of each group: what is written, and the words that the refusal
 must hold. A number that only resolvers read as an address is refused for its form where a URL is checked, and
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-PUBLIC_ADDRESS: Final = "203.0.114.7"  # a public number that nobody dials in a test
+PUBLIC_ADDRESS: Final = "203.0.114.7"  # a public address that no test connects to
 
 # ---- addresses, as a URL writes them: why the guard refuses them
 _ADDRESSES: Final = {

@@ -114,7 +114,7 @@ class Stack:
         raise LookupError(pid)
 
     def list_crashed(self) -> list[str]:
-        """The processes that have ended though nobody stopped them."""
+        """The processes that ended without being stopped."""
         return [name for name, process in self._running.items() if process.poll() is not None]
 
     def get_pid(self, name: str) -> int:
@@ -148,7 +148,7 @@ class Stack:
         return {name: _processor_seconds(pid) for name, pid in pids.items()}
 
     def read_log(self, name: str) -> str:
-        """What a process has said."""
+        """Read a process's log."""
         return (self.folder / f"{name}.log").read_text()
 
 
@@ -171,17 +171,17 @@ def run_servers() -> Iterator[Stack]:
 
 
 def find_free_port() -> int:
-    """A port of loopback that nobody listens on, and that was not given out before."""
+    """A free loopback port that was not returned before."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
-        if port not in _reserved_ports:  # the kernel may well name one twice that nobody has taken yet
+        if port not in _reserved_ports:  # the kernel may return an unused port twice
             _reserved_ports.add(port)
             return port
 
 
 def is_listening(port: int) -> bool:
-    """Whether somebody listens on this port of loopback."""
+    """Whether a process listens on this loopback port."""
     with socket.socket() as knock:
         return knock.connect_ex(("127.0.0.1", port)) == 0
 

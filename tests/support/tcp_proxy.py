@@ -17,12 +17,12 @@ _RESET_LINGER = struct.pack("ii", 1, 0)
 
 
 class ConnectionCut(Exception):
-    """What an ear raises so that what it heard is not passed on, and its connection ends."""
+    """Raised by a listener so that the bytes are not forwarded and the connection ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConditions:
-    """How a proxy treats what passes: pieces of so many bytes, each so many seconds late, or nothing."""
+    """How a proxy forwards: in pieces of this size, each this many seconds late, or not at all."""
 
     delay_seconds: float = 0.0
     chunk_bytes: int = _READ_SIZE

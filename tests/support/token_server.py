@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TokenServer:
-    """Answers `token-1`, `token-2`, … for so many seconds each; `instead` is said once before."""
+    """Answers `token-1`, `token-2`, … with this lifetime; `instead` is answered once before."""
 
     def __init__(self, *, expires_in: float | None = 3_600, canned_response: bytes | None = None) -> None:
         self.requests: list[ReceivedRequest] = []

@@ -1,4 +1,4 @@
-"""A partner: a receiver in a thread of its own that verifies, counts, and answers as it is told."""
+"""A partner: a receiver in its own thread that verifies, counts, and answers as configured."""
 
 from __future__ import annotations
 

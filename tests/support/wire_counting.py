@@ -1,4 +1,4 @@
-"""What a process asks of PostgreSQL and of RabbitMQ, counted on the wire.
+"""Counts on the wire what a process requests from PostgreSQL and RabbitMQ.
 
 PostgreSQL's protocol: https://www.postgresql.org/docs/current/protocol-message-formats.html; AMQP's frames:
 section 2.3 of the specification of AMQP 0-9-1. Of both only as much as it takes to count.
@@ -127,7 +127,7 @@ class PostgresWireReader:
 
 
 class AmqpFrameReader:
-    """One side of one connection to RabbitMQ: `heard` is told the name of each method."""
+    """One direction of one connection to RabbitMQ: calls `heard` with the name of each method."""
 
     def __init__(self, on_method: Callable[[str], None], *, skip_bytes: int = 0) -> None:
         """`opening` is how many bytes come before the first frame."""
@@ -183,13 +183,13 @@ class CountedBroker:
 
     @property
     def sent(self) -> Counter[str]:
-        """What the process has sent by now."""
+        """The counts of what the process has sent."""
         self._proxy.raise_listener_error()
         return self._sent.copy()
 
     @property
     def received(self) -> Counter[str]:
-        """What it has been sent."""
+        """The counts of what it has received."""
         self._proxy.raise_listener_error()
         return self._received.copy()
 

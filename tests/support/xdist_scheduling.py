@@ -26,7 +26,7 @@ class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no
 
 
 def interrupt_once(*_: object) -> None:
-    """End this process as on Ctrl-C, the first time it is told to; after that it tidies up undisturbed."""
+    """End this process as on Ctrl-C at the first signal; later signals do not disturb the clean-up."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

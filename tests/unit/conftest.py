@@ -21,6 +21,6 @@ def _no_sockets() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
-    """What a test of the command line sets up for its process is not for the tests after it."""
+    """Undo process-wide settings of command line tests."""
     yield
     structlog.reset_defaults()

@@ -11,7 +11,7 @@ MS = 1_000_000
 
 
 def log(*lines: tuple[str, float], **more: object) -> str:
-    """Lines as the engine writes them, so many milliseconds after noon."""
+    """Log lines of the engine, this many milliseconds after noon."""
     written = [
         {"event": name, "timestamp": (NOON + timedelta(milliseconds=at)).isoformat(), **more}
         for name, at in lines

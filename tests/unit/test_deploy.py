@@ -259,7 +259,7 @@ def test_each_deployment_has_its_budget_and_each_budget_and_scaler_its_deploymen
         one["spec"]["scaleTargetRef"]["name"] for one in load_resources_of_kind("HorizontalPodAutoscaler")
     }
     assert scaled == {"web", "worker"}
-    # What a scaler has set, a roll-out would set back.
+    # A roll-out would reset the autoscaler's value.
     [worker] = [one for one in load_resources_of_kind("Deployment") if one["metadata"]["name"] == "worker"]
     assert "replicas" not in worker["spec"]
 

@@ -1,4 +1,4 @@
-"""What an endpoint's own limits may be."""
+"""Valid values of an endpoint's own limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fair queue is fair to tenants and to their endpoints, and nobody waits for ever."""
+"""The fair queue is fair to tenants and to their endpoints, and none waits for ever."""
 
 from __future__ import annotations
 

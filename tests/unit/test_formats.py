@@ -1,4 +1,4 @@
-"""How an event goes out: what stands in each shape, and that no byte of the data is written anew."""
+"""Formats: the content of each, with the data's bytes unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry is an extra: without it everything runs, and whoever wants it is told how to get it."""
+"""OpenTelemetry is an extra: without it everything runs, and an error says how to install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step of a replay job may do, decided over values."""
+"""The decisions of a step of a replay job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is around a process: a clock that is wrong, and names that are not found, late, or change."""
+"""Faults around a process: a wrong clock, and names that are not found, late, or change."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def _kill_all_processes(ground: ChaosEnvironment, _rng: Random) -> None:
 
 
 def _make_freeze_fault(kind: str) -> FaultAction:
-    """Stand still for longer than a lease: what it held is somebody else's when it goes on."""
+    """Pause it for longer than a lease: another process has its work when it continues."""
 
     def strike(ground: ChaosEnvironment, rng: Random) -> None:
         process = psutil.Process(ground.stack.get_pid(_pick_process(kind, rng)))

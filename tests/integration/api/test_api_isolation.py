@@ -149,7 +149,7 @@ async def test_other_tenants_ids_run_the_same_queries_as_unknown_ids(
 
 
 def statements(ended: list[Transaction]) -> list[str]:
-    """What was asked about things. When keys are looked up and statements forgotten is a matter of time."""
+    """The statements about resources. Lookups of keys and forgotten statements depend on time."""
     requested = [statement for transaction in ended for statement in transaction.statements]
     return [item for item in requested if "FROM api_keys" not in item and not item.startswith("DEALLOCATE")]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Ledger
     from tests.integration.console.conftest import FormBrowser
 
-# Each test has an endpoint, so that what is accepted is owed to somebody.
+# Each test has an endpoint, so that accepted events have a delivery.
 pytestmark = pytest.mark.usefixtures("endpoint")
 HOSTILE = "<script>alert(1)</script>"
 PENDING = DeliveryFilter(statuses=(DeliveryStatus.PENDING,))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.accounts import ManualClock
     from tests.support.console_sessions import BrowserSession
 
-# Doors that nobody has to be known at.
+# Paths that need no sign-in.
 OPEN = {"/console/sign-in", "/console/portal/{token}"}
 UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
 

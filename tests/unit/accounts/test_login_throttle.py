@@ -1,4 +1,4 @@
-"""How long somebody has to wait after sign-ins that failed."""
+"""The delay after failed sign-ins."""
 
 from __future__ import annotations
 

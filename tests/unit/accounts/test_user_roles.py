@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""What each role may do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a key may be like."""
+"""Valid and invalid API keys."""
 
 from __future__ import annotations
 

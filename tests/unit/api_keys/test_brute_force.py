@@ -1,4 +1,4 @@
-"""Whoever guesses has to wait, and nobody else."""
+"""Clients that guess keys are throttled, and only they."""
 
 from __future__ import annotations
 

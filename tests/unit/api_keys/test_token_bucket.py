@@ -1,4 +1,4 @@
-"""A bucket holds so many, and fills up again evenly."""
+"""A token bucket has a capacity and refills evenly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hostile tenant or receiver wrote never reaches the terminal of whoever looks at it."""
+"""Control characters of a hostile tenant or receiver never reach the terminal."""
 
 from __future__ import annotations
 

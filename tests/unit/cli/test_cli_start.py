@@ -42,7 +42,7 @@ print(*sorted(sys.modules))
 
 
 def run(*arguments: str) -> tuple[str, set[str]]:
-    """What a command prints, and the modules that it has imported."""
+    """A command's output, and the modules that it imported."""
     program = PROGRAM.format(arguments=list(arguments))
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     *printed, modules = ran.stdout.splitlines()

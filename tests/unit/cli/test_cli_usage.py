@@ -1,4 +1,4 @@
-"""What the command line says before it has asked anything of a ledger."""
+"""The command line's help and usage errors, without a ledger."""
 
 from __future__ import annotations
 

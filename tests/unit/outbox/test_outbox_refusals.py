@@ -1,4 +1,4 @@
-"""What an answer means for a batch of an outbox."""
+"""What each answer means for a batch of an outbox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def problem(status: int, *errors: dict[str, str]) -> ClientError:
 
 
 def stranger(status: int) -> ClientError:
-    """What a gateway says, which knows nothing of Waybill's problems."""
+    """Answers of a gateway, which does not use Waybill's problem types."""
     return build_refused(Problem(status, "about:blank", "<html>"))
 
 

@@ -1,4 +1,4 @@
-"""What is counted next, and that it comes to an end with everything counted."""
+"""The next step of the rollup, until everything is counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the metrics are: closed, at zero from the start, and as the page about them says."""
+"""Metrics have closed label sets, start at zero, and match their page."""
 
 from __future__ import annotations
 
