@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from delivery.pipeline.schema_cache import SchemaCache
     from delivery.services.accounts.service import AccountService
     from delivery.services.api_keys.service import ApiKeyService
-    from delivery.services.api_keys.validation import ApiKeyConfig
     from delivery.services.audit import AuditService
     from delivery.services.dead_letters import DeadLetterService
     from delivery.services.deliveries import DeliveryService
@@ -217,18 +216,6 @@ def build_stats_rollup(settings: Settings, ledger: Ledger) -> StatsRollup:
     return StatsRollup(ledger, retention=timedelta(days=settings.retention_attempts_days), clock=clock)
 
 
-def build_key_settings(settings: Settings) -> ApiKeyConfig:
-    """The configuration of API keys."""
-    from delivery.services.api_keys.validation import ApiKeyConfig
-
-    operator = settings.operator_key
-    return ApiKeyConfig(
-        operator_key=None if operator is None else operator.text,
-        overlap=settings.rotation_overlap,
-        requests_per_second=settings.key_requests_per_second,
-    )
-
-
 def build_key_rotation(settings: Settings, ledger: Ledger) -> KeyRotationService:
     """The service that re-encrypts values under the newest key. Raises Misconfigured."""
     from delivery.services.key_rotation import KeyRotationService
@@ -343,8 +330,14 @@ class Services:
     @cached_property
     def api_keys(self) -> ApiKeyService:
         from delivery.services.api_keys.service import ApiKeyService
+        from delivery.services.api_keys.validation import ApiKeyConfig
 
-        config = build_key_settings(self.settings)
+        operator_key = self.settings.operator_key
+        config = ApiKeyConfig(
+            operator_key=None if operator_key is None else operator_key.text,
+            overlap=self.settings.rotation_overlap,
+            requests_per_second=self.settings.key_requests_per_second,
+        )
         return ApiKeyService(self.ledger, config, clock=self.clock, random_bytes=secrets.token_bytes)
 
     @cached_property
