@@ -118,7 +118,7 @@ async def test_a_hash_of_older_terms_is_renewed_by_signing_in(
         ledger, make_clock(), PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
     )
     await newer.sign_in("jane@example.com", PASSWORD, address=HOME_ADDRESS)
-    assert "t=2" in (await build.fetch_row(ledger, "select password_hash from accounts")).password_hash
+    assert "t=2" in (await build.fetch_row(ledger, "select password_hash from people")).password_hash
     await newer.sign_in("jane@example.com", PASSWORD, address=HOME_ADDRESS)
 
 
@@ -128,7 +128,7 @@ async def test_neither_token_nor_password_is_in_the_database(
 ) -> None:
     await create_user(accounts)
     token, _ = await accounts.sign_in("jane@example.com", PASSWORD, address=HOME_ADDRESS)
-    for table in ("accounts", "sessions", "journal", "sign_in_failures"):
+    for table in ("people", "sessions", "journal", "sign_in_failures"):
         for found in await build.fetch_rows(ledger, f"select t::text as whole from {table} t"):  # noqa: S608  our own names
             for secret in (token, token.removeprefix("wbs_"), PASSWORD):
                 assert secret not in found.whole
@@ -428,7 +428,7 @@ async def test_sessions_links_and_failures_that_are_over_are_forgotten(
     for forget in (sessions.delete_expired, login_failures.delete_expired):
         async with ledger.transaction() as tx:
             assert not await forget(tx, before=clock.now - timedelta(days=1))
-    counts = [await build.count_rows(ledger, table) for table in ("sessions", "portal_links", "accounts")]
+    counts = [await build.count_rows(ledger, table) for table in ("sessions", "portal_links", "people")]
     assert counts == [1, 0, 1]
     assert not await ended(accounts, token)
 
