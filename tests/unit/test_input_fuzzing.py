@@ -47,8 +47,8 @@ from delivery.domain.payload_path import PayloadEquals
 from delivery.domain.sanitize import escape_control_chars
 from delivery.pipeline.parsing import IntakeLimits, parse_batch, parse_event
 from delivery.services.accounts.email_addresses import check_display_name, check_email
-from retries import parse_retry_after
 from retries.backoff import parse_schedule
+from retries.retry_after import parse_retry_after
 from signing import MalformedSecret, VerificationError, generate_hmac, parse_public_key, parse_secret, verify
 
 if TYPE_CHECKING:

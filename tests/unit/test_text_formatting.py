@@ -16,7 +16,8 @@ from delivery.services.presentation import (
     format_short_time,
 )
 from delivery.services.sentences import describe_reason
-from retries import Hold, Reason
+from retries.health import Hold
+from retries.policy import Reason
 from tests.unit.cli.records import DELIVERY, ENDPOINT
 
 NOW = datetime(2026, 11, 22, 18, 27, 0, tzinfo=UTC)

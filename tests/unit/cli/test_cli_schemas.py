@@ -25,7 +25,7 @@ from delivery.schemas.tenants import TenantOut
 from delivery.schemas.timeline import DeliveryTraceOut, EventTraceOut
 from delivery.services.deliveries import AttemptDetails
 from delivery.services.timeline import delivery_entries, event_entries
-from retries import Hold
+from retries.health import Hold
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, EVENT, KEY, MADE, NEW_SECRET, SECRET, TENANT
 from tests.unit.timeline.arrivals import ARRIVAL
 from tests.unit.timeline.stories import STORY, entry

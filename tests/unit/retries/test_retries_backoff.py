@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retries import DEFAULT_SCHEDULE, MAX_ATTEMPTS, MAX_DELAY, Schedule, delay_before, parse_schedule
+from retries.backoff import DEFAULT_SCHEDULE, MAX_ATTEMPTS, MAX_DELAY, Schedule, delay_before, parse_schedule
 
 HOUR = 3600
 ONE_MICROSECOND = timedelta(microseconds=1)

@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retries import Breaker, BreakerConfig, BreakerState, start_probe
-from retries.breaker import compute_cool_down, discard_probe, finish_probe, record_attempt, reset_openings
+from retries.breaker import (
+    Breaker,
+    BreakerConfig,
+    BreakerState,
+    compute_cool_down,
+    discard_probe,
+    finish_probe,
+    record_attempt,
+    reset_openings,
+    start_probe,
+)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

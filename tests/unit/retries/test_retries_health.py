@@ -8,29 +8,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from retries import (
+from retries.breaker import Breaker, BreakerState, start_probe
+from retries.health import (
     Allowance,
-    Breaker,
     BreakerClosed,
     BreakerOpened,
-    BreakerState,
     DisableWarning,
     FailedTooLong,
     Health,
     HealthConfig,
     HealthSample,
     Hold,
-    InFlightLimit,
-    RateLimit,
-    Signal,
     WaitRequested,
     compute_allowance,
-    start_probe,
     update_health,
 )
+from retries.limit import InFlightLimit
+from retries.policy import Signal
+from retries.rate import RateLimit
 
 if TYPE_CHECKING:
-    from retries import HealthChange
+    from retries.health import HealthChange
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -9,28 +9,26 @@ from typing import TYPE_CHECKING, assert_never
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from retries import (
+from retries.breaker import BreakerConfig, BreakerState, start_probe
+from retries.health import (
+    MIN_FAILURE_GAP,
     Allowance,
     BreakerClosed,
-    BreakerConfig,
     BreakerOpened,
-    BreakerState,
     DisableWarning,
     FailedTooLong,
     Health,
     HealthConfig,
     HealthSample,
-    RateLimit,
-    Signal,
     WaitRequested,
     compute_allowance,
-    start_probe,
     update_health,
 )
-from retries.health import MIN_FAILURE_GAP
+from retries.policy import Signal
+from retries.rate import RateLimit
 
 if TYPE_CHECKING:
-    from retries import HealthChange
+    from retries.health import HealthChange
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 COOL_DOWN, MAX_COOL_DOWN = timedelta(seconds=30), timedelta(minutes=4)

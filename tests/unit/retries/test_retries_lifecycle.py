@@ -7,31 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from retries import (
-    MAX_ATTEMPTS,
+from retries.backoff import MAX_ATTEMPTS, Schedule, parse_schedule
+from retries.outcome import (
     Blocked,
     CutShort,
-    Decision,
     Delivered,
-    DisableEndpoint,
     Fault,
-    GiveUp,
-    HandBack,
     Interrupted,
     Outcome,
     Phase,
     Refused,
-    RetryAt,
-    Schedule,
-    Succeed,
     TimedOut,
     Unreachable,
     classify_status,
-    decide,
     describe_outcome,
     label_outcome,
-    parse_schedule,
 )
+from retries.policy import Decision, DisableEndpoint, GiveUp, HandBack, RetryAt, Succeed, decide
 
 WEEK = 7 * 24 * 3600
 MOMENTS = st.datetimes(

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retries import INITIAL_IN_FLIGHT, InFlightLimit
-from retries.limit import lower_limit, raise_limit
+from retries.limit import INITIAL_IN_FLIGHT, InFlightLimit, lower_limit, raise_limit
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

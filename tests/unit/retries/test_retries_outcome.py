@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from retries import (
+from retries.outcome import (
     Blocked,
     CutShort,
     Delivered,

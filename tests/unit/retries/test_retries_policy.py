@@ -7,35 +7,35 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from retries import (
-    DEFAULT_SCHEDULE,
+from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
+from retries.outcome import (
     Blocked,
     CutShort,
-    Decision,
     Delivered,
-    DisableEndpoint,
     Fault,
-    GiveUp,
-    HandBack,
     Interrupted,
     Outcome,
     Phase,
     ProxyFailed,
-    Reason,
     Refused,
-    RetryAt,
-    Schedule,
-    Signal,
-    Succeed,
     TimedOut,
     Unreachable,
+)
+from retries.policy import (
+    Decision,
+    DisableEndpoint,
+    GiveUp,
+    HandBack,
+    Reason,
+    RetryAt,
+    Signal,
+    Succeed,
     check_permanent_status,
     classify_health_signal,
     decide,
     explain_reason,
     get_requested_wait,
     label_decision,
-    parse_schedule,
 )
 
 if TYPE_CHECKING:

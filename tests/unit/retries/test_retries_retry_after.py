@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retries import MAX_RETRY_AFTER, parse_retry_after
+from retries.retry_after import MAX_RETRY_AFTER, parse_retry_after
 
 # The date that RFC 9110, section 5.6.7, writes in three ways, and ten seconds before it.
 MOMENT = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
