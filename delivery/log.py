@@ -62,10 +62,17 @@ def get_logger() -> Any:
     return _LazyLogger()
 
 
+def silence_libraries() -> None:
+    """Drop the lines of libraries whose errors our own code reports."""
+    # pika writes a dozen lines for each broken connection; our own code writes one.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
 def set_up_on_first_line(set_up: Callable[[], None], level: str) -> None:
     """Call `set_up` before the first line of at least this level is written, if one is."""
     for earlier in tuple(_deferred_setups):
         earlier.cancel()
+    silence_libraries()
     setup = _DeferredSetup(set_up, logging.getLevelNamesMapping()[level.upper()])
     _deferred_setups.append(setup)
     logging.getLogger().addHandler(setup)

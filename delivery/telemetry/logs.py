@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import structlog
 
 from delivery.domain.sanitize import escape_control_chars
+from delivery.log import silence_libraries
 
 if TYPE_CHECKING:
     from delivery.config import Settings
@@ -82,5 +83,4 @@ def configure_logging(settings: Settings) -> None:
         )
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
-    # pika writes a dozen lines for each broken connection; our own code writes one.
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    silence_libraries()
