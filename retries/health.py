@@ -15,13 +15,24 @@ from retries import breaker as breakers
 from retries import limit as limits
 from retries.breaker import Breaker, BreakerConfig, BreakerState
 from retries.limit import InFlightLimit
-from retries.policy import Signal
 from retries.rate import count_permitted
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from retries.rate import RateLimit
+
+
+class Signal(StrEnum):
+    """What an attempt implies for its endpoint's health."""
+
+    GOOD = "good"
+    SLOW = "slow"
+    ALIVE = "alive"
+    BAD = "bad"
+    CONGESTED = "congested"
+    NONE = "none"
+
 
 # Warnings are due at these percentages of the time after which an endpoint that only fails is disabled.
 WARNING_PERCENTS: Final = (50, 90)

@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, assert_never
 
 from retries.backoff import delay_before
+from retries.health import Signal
 from retries.outcome import (
     Blocked,
     CutShort,
@@ -70,17 +71,6 @@ class Reason(StrEnum):
     GONE = "gone"
     TOO_LARGE = "too_large"
     PERMANENT_STATUS = "permanent_status"
-
-
-class Signal(StrEnum):
-    """What an attempt implies for its endpoint's health."""
-
-    GOOD = "good"
-    SLOW = "slow"
-    ALIVE = "alive"
-    BAD = "bad"
-    CONGESTED = "congested"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

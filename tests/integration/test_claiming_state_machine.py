@@ -21,8 +21,7 @@ from delivery.ledger.queue import claims, endpoint_health, results
 from delivery.pipeline import claiming
 from delivery.pipeline.claiming import LOCKED_RETRY_SECONDS, ClaimConfig, Quota
 from retries.breaker import BreakerConfig
-from retries.health import HealthConfig
-from retries.policy import Signal
+from retries.health import HealthConfig, Signal
 from retries.rate import RateLimit
 from tests.support import health_attempts
 from tests.support import ledger_builders as build

@@ -20,8 +20,7 @@ from delivery.services.deliveries import DeliveryService
 from delivery.services.timeline.entries import TimelineEntryKind
 from delivery.services.timeline.service import MAX_ATTEMPTS, TimelineService
 from retries.breaker import BreakerConfig
-from retries.health import HealthConfig, HealthSample
-from retries.policy import Signal
+from retries.health import HealthConfig, HealthSample, Signal
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:

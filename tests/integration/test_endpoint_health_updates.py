@@ -17,9 +17,8 @@ from delivery.ledger.queue.notifications import NotificationListener
 from delivery.ledger.records import endpoints, tenants
 from delivery.pipeline.health_update import apply_results
 from retries.breaker import BreakerConfig, BreakerState
-from retries.health import HealthConfig
+from retries.health import HealthConfig, Signal
 from retries.limit import InFlightLimit
-from retries.policy import Signal
 from tests.support import health_attempts
 from tests.support import ledger_builders as build
 from tests.support.health_attempts import BAD, FAILURES_TO_OPEN, GONE, GOOD, LOST, AttemptSignal

@@ -22,7 +22,7 @@ from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.queue import claims
 from retries.breaker import BreakerConfig
-from retries.policy import Signal
+from retries.health import Signal
 from retries.rate import RateLimit
 from tests.support import health_attempts
 from tests.support import ledger_builders as build

@@ -13,7 +13,7 @@ from delivery.clock import clock
 from delivery.domain.ids import DeliveryId, EventId, Prefix, format_id, parse_id
 from delivery.services.maintenance import MaintenanceService, MaxAges
 from retries.breaker import BreakerConfig
-from retries.policy import Signal
+from retries.health import Signal
 from tests.support import health_attempts
 from tests.support import ledger_builders as build
 from tests.support.health_attempts import BAD, FAILURES_TO_OPEN, GONE, GOOD, AttemptSignal

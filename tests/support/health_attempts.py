@@ -12,8 +12,7 @@ from delivery.ledger.queue import endpoint_health, results
 from delivery.ledger.queue.results import DeliveryFinished, RecordedAttempt
 from delivery.pipeline.health_update import FinishedAttempt, apply_results
 from retries.breaker import BreakerConfig
-from retries.health import HealthConfig, HealthSample
-from retries.policy import Signal
+from retries.health import HealthConfig, HealthSample, Signal
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:

@@ -46,9 +46,8 @@ from delivery.services.endpoints.authentication import with_auth
 from delivery.services.endpoints.identity import with_identity
 from delivery.services.endpoints.sealing import seal_headers, seal_secret
 from delivery.services.maintenance import MaintenanceService, MaxAges
-from retries.health import Health, HealthConfig, HealthSample
+from retries.health import Health, HealthConfig, HealthSample, Signal
 from retries.limit import InFlightLimit
-from retries.policy import Signal
 from signing import generate_hmac
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from retries.health import (
     HealthConfig,
     HealthSample,
     Hold,
+    Signal,
     WaitRequested,
     compute_allowance,
     update_health,
 )
 from retries.limit import InFlightLimit
-from retries.policy import Signal
 from retries.rate import RateLimit
 
 if TYPE_CHECKING:

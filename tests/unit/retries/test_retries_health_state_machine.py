@@ -20,11 +20,11 @@ from retries.health import (
     Health,
     HealthConfig,
     HealthSample,
+    Signal,
     WaitRequested,
     compute_allowance,
     update_health,
 )
-from retries.policy import Signal
 from retries.rate import RateLimit
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
+from retries.health import Signal
 from retries.outcome import (
     Blocked,
     CutShort,
@@ -28,7 +29,6 @@ from retries.policy import (
     HandBack,
     Reason,
     RetryAt,
-    Signal,
     Succeed,
     check_permanent_status,
     classify_health_signal,
