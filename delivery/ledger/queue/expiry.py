@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from delivery.domain.delivery import Priority
 from delivery.domain.ids import build_min_id
+from delivery.ledger.db.batches import build_delete
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,14 +67,12 @@ _EXPIRE = text("""
     )
     select unscheduled.*, e.operational from unscheduled join endpoints e on e.id = unscheduled.endpoint_id
 """)
-_DELETE_IDEMPOTENCY_KEYS = text("""
-    delete from idempotency_keys
-    where (tenant_id, key) in (
-        select tenant_id, key from idempotency_keys
-        where created_at < statement_timestamp() - :age
-        order by created_at limit :most for update skip locked
-    )
-""")
+_DELETE_IDEMPOTENCY_KEYS = build_delete(
+    "idempotency_keys",
+    "tenant_id, key",
+    expired="created_at < statement_timestamp() - :age",
+    order="created_at",
+)
 
 
 async def cancel_for_deleted_endpoints(tx: Transaction, endpoint_ids: Sequence[EndpointId]) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from delivery.domain.ids import KeyId, MessageId, TenantId
 from delivery.domain.pagination import Page
+from delivery.ledger.db.batches import build_delete, delete_before
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from delivery.domain.pagination import PageRequest
     from delivery.ledger.db.session import Transaction
-
-DELETE_BATCH_SIZE: Final = 1_000
 
 _SUMMARY_COLUMNS: Final = (
     "id, tenant_id, key_id, message_id, publisher, size, reason, times, first_at, last_at"
@@ -36,12 +35,7 @@ _PAGE = text(f"""
 """)  # noqa: S608  our own words
 _READ = text(f"select {_SUMMARY_COLUMNS}, body from refused_messages where id = :id")  # noqa: S608  our own words
 _DELETE = text("delete from refused_messages where id = :id")
-_DELETE_EXPIRED = text("""
-    delete from refused_messages where id in (
-        select id from refused_messages where last_at < :before
-        order by last_at limit :most for update skip locked
-    )
-""")
+_DELETE_EXPIRED = build_delete("refused_messages", "id", expired="last_at < :before", order="last_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +93,7 @@ async def delete(tx: Transaction, dead_letter_id: MessageId) -> bool:
 
 async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
     """Delete up to 1,000 that were not redelivered since then; True if there may be more."""
-    return (
-        await tx.execute(_DELETE_EXPIRED, {"before": before, "most": DELETE_BATCH_SIZE})
-    ).rowcount == DELETE_BATCH_SIZE
+    return await delete_before(tx, _DELETE_EXPIRED, before)
 
 
 def _dead_letter_from_row(row: Row[*tuple[Any, ...]], *, body: bytes | None = None) -> DeadLetter:

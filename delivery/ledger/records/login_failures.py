@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from delivery.ledger.db.batches import build_delete, delete_before
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from delivery.ledger.db.session import Transaction
-
-DELETE_BATCH_SIZE = 1_000
 
 # Locks or inserts rows, always in the same order: attempts for one subject take turns.
 _LOCK = text("""
@@ -36,12 +36,7 @@ _CLEAR = text("""
     set failures = case when f.subject = :reset then 0 else greatest(f.failures - 1, 0) end
     from mine where f.subject = mine.subject
 """)
-_DELETE_EXPIRED = text("""
-    delete from sign_in_failures where subject in (
-        select subject from sign_in_failures where last_at < :before
-        order by last_at limit :most for update skip locked
-    )
-""")
+_DELETE_EXPIRED = build_delete("sign_in_failures", "subject", expired="last_at < :before", order="last_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +68,4 @@ async def clear_failures(tx: Transaction, subjects: Sequence[bytes], *, reset_su
 
 async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
     """Delete up to 1,000 subjects without a failure since then; True if there may be more."""
-    return (
-        await tx.execute(_DELETE_EXPIRED, {"before": before, "most": DELETE_BATCH_SIZE})
-    ).rowcount == DELETE_BATCH_SIZE
+    return await delete_before(tx, _DELETE_EXPIRED, before)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, or_, select, text
+from sqlalchemy import delete, or_, select
 from sqlalchemy import insert as insert_into
 
 from delivery.domain.accounts import PortalLink, Role
 from delivery.domain.ids import KeyId, LinkId, TenantId
+from delivery.ledger.db.batches import build_delete, delete_before
 from delivery.ledger.db.tables import api_keys, people, portal_links, sessions
 from delivery.ledger.records.users import user_from_row
 
@@ -22,22 +23,10 @@ if TYPE_CHECKING:
     from delivery.domain.ids import UserId
     from delivery.ledger.db.session import Transaction
 
-DELETE_BATCH_SIZE = 1_000
-
 # A link's sessions are deleted with it.
 _DELETE_EXPIRED = (
-    text("""
-        delete from sessions where token_sha256 in (
-            select token_sha256 from sessions where expires_at < :before
-            order by expires_at limit :most for update skip locked
-        )
-    """),
-    text("""
-        delete from portal_links where id in (
-            select id from portal_links where expires_at < :before
-            order by expires_at limit :most for update skip locked
-        )
-    """),
+    build_delete("sessions", "token_sha256", expired="expires_at < :before", order="expires_at"),
+    build_delete("portal_links", "id", expired="expires_at < :before", order="expires_at"),
 )
 
 
@@ -134,11 +123,7 @@ async def find_link(tx: Transaction, token_sha256: bytes, *, now: datetime) -> P
 
 async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
     """Delete up to 1,000 sessions and 1,000 links that ended before then; True if there may be more."""
-    gone = [
-        (await tx.execute(statement, {"before": before, "most": DELETE_BATCH_SIZE})).rowcount
-        for statement in _DELETE_EXPIRED
-    ]
-    return DELETE_BATCH_SIZE in gone
+    return any([await delete_before(tx, statement, before) for statement in _DELETE_EXPIRED])
 
 
 def _key_is_valid(now: datetime) -> tuple[ColumnElement[bool], ...]:
